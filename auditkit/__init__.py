@@ -1,0 +1,1 @@
+"""auditkit: audit the data behind a trained model, through the model itself."""

@@ -1,0 +1,181 @@
+"""Pools: examples with stable string ids and a metadata frame."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Protocol, cast, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from auditkit.errors import PoolError
+from auditkit.preview import Preview, guess_preview
+
+Positions = npt.NDArray[np.int64]
+
+
+class SizedDataset(Protocol):
+    """A map-style data set, as `torch.utils.data` has them: a length and items by position."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, position: int, /) -> object: ...
+
+
+class Array(Protocol):
+    """A numpy array or torch tensor: its first axis counts examples."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, position: object, /) -> object: ...
+
+
+@runtime_checkable
+class RowDataset(Protocol):
+    """A data set that can hand out many examples at once, already stacked."""
+
+    def rows(self, positions: Positions) -> tuple[object, ...]:
+        """The examples at `positions`: one stacked array per field, first axis [batch]."""
+
+
+class Pool:
+    """Examples, one unique string id each, and optionally a frame of metadata beside them.
+
+    Args:
+        dataset: a map-style data set; item `i` must be the same example every time.
+        ids: one string per example; by default the position, as a string.
+        metadata: a frame with one row per example, in the same order.
+        preview: gives what a reader sees of the example at a position; guessed by default.
+
+    Raises:
+        PoolError: no examples; ids or metadata of another length; ids that are not unique strings.
+    """
+
+    def __init__(
+        self,
+        dataset: SizedDataset,
+        *,
+        ids: Sequence[str] | None = None,
+        metadata: pl.DataFrame | None = None,
+        preview: Callable[[int], Preview | None] | None = None,
+    ) -> None:
+        self.dataset = dataset
+        if len(dataset) == 0:
+            raise PoolError("The pool is empty: expected at least one example.")
+        self.ids = _checked_ids(ids, len(dataset))
+        if metadata is not None and metadata.height != len(dataset):
+            raise PoolError(
+                f"The metadata frame has {metadata.height} rows for {len(dataset)} examples: "
+                "give one row per example, in the same order."
+            )
+        self.metadata = pl.DataFrame({"id": self.ids}) if metadata is None else metadata
+        self._preview = preview
+        self._positions: dict[str, int] | None = None
+
+    @classmethod
+    def from_arrays(
+        cls,
+        *arrays: Array,
+        ids: Sequence[str] | None = None,
+        metadata: pl.DataFrame | None = None,
+        preview: Callable[[int], Preview | None] | None = None,
+    ) -> Pool:
+        """A pool of the rows of numpy arrays or torch tensors, as (inputs, labels, ...) tuples.
+
+        Raises:
+            PoolError: no arrays, or arrays of different lengths.
+        """
+        return cls(ArrayDataset(*arrays), ids=ids, metadata=metadata, preview=preview)
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, position: int) -> object:
+        return self.dataset[position]
+
+    def __repr__(self) -> str:
+        return f"Pool({len(self)} examples, ids {self.ids[0]!r} to {self.ids[-1]!r})"
+
+    def positions(self, ids: Sequence[str]) -> Positions:
+        """Where the examples with these ids stand, int64 [len(ids)].
+
+        Raises:
+            PoolError: an id that is not in the pool.
+        """
+        if self._positions is None:
+            self._positions = {name: place for place, name in enumerate(self.ids)}
+        unknown = [name for name in ids if name not in self._positions]
+        if unknown:
+            raise PoolError(f"The pool has no example with the id {unknown[0]!r}.")
+        return np.array([self._positions[name] for name in ids], dtype=np.int64)
+
+    def subset(self, positions: Sequence[int] | Positions) -> Pool:
+        """The examples at `positions`, under the ids, metadata and previews they have here."""
+        places = np.asarray(positions, dtype=np.int64)
+        return Pool(
+            _View(self.dataset, places),
+            ids=[self.ids[place] for place in places],
+            metadata=self.metadata[places],
+            preview=lambda position: self.preview(int(places[position])),
+        )
+
+    def preview(self, position: int) -> Preview | None:
+        """What a reader sees of the example at `position`; None if it cannot be shown."""
+        if self._preview is not None:
+            return self._preview(position)
+        return guess_preview(self.dataset[position])
+
+
+class ArrayDataset:
+    """The rows of arrays of equal length, as tuples (or the bare row where there is one array)."""
+
+    def __init__(self, *arrays: Array) -> None:
+        lengths = {len(array) for array in arrays}
+        if len(lengths) != 1:
+            raise PoolError(
+                f"The arrays have {sorted(lengths)} rows: expected at least one array, and all of "
+                "the same length."
+            )
+        self.arrays = arrays
+
+    def __len__(self) -> int:
+        return len(self.arrays[0])
+
+    def __getitem__(self, position: int) -> object:
+        row = tuple(array[position] for array in self.arrays)
+        return row if len(row) > 1 else row[0]
+
+    def rows(self, positions: Positions) -> tuple[object, ...]:
+        """Many rows at once, stacked per array, first axis [batch]."""
+        return tuple(array[positions] for array in self.arrays)
+
+
+class _View:
+    """Some examples of another data set, in a given order."""
+
+    def __init__(self, dataset: SizedDataset, places: Positions) -> None:
+        self._dataset, self._places = dataset, places
+        if isinstance(dataset, RowDataset):
+            self.rows = lambda positions: cast(RowDataset, dataset).rows(places[positions])
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, position: int) -> object:
+        return self._dataset[int(self._places[position])]
+
+
+def _checked_ids(ids: Sequence[str] | None, count: int) -> tuple[str, ...]:
+    if ids is None:
+        return tuple(str(position) for position in range(count))
+    if len(ids) != count:
+        raise PoolError(f"There are {len(ids)} ids for {count} examples: give one id per example.")
+    wrong = next((name for name in ids if not isinstance(name, str)), None)
+    if wrong is not None:
+        raise PoolError(f"The id {wrong!r} is a {type(wrong).__name__}: ids are strings.")
+    name, times = Counter(ids).most_common(1)[0]
+    if times > 1:
+        raise PoolError(f"The id {name!r} stands {times} times: ids must be unique.")
+    return tuple(ids)

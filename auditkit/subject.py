@@ -1,0 +1,142 @@
+"""What a user writes: a `Task`, a `Recipe`, and the `Subject` that holds them with the data."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias, Union
+
+from auditkit.errors import MissingOutputsError, TaskError
+from auditkit.pool import Pool
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    Batch: TypeAlias = Union[Tensor, Sequence["Batch"], Mapping[str, "Batch"]]
+    """What a data loader gives: a tensor, or a tuple, list or mapping of batches."""
+
+Likelihood: TypeAlias = Literal["categorical", "gaussian"]
+"""How outputs are judged: cross-entropy on class scores, or squared error."""
+
+
+class Task(ABC):
+    """A model, its loss per training example, and what a query asks about.
+
+    Write `loss`; write `outputs` too if the model has class scores or real-valued outputs, and
+    curvature, probabilities and correctness become available. The methods are given the model to
+    use, which may hold other weights than `self.model`; they run it and change nothing.
+
+    Every measure is oriented so that training lowers it, hence ascent on it always unlearns.
+
+    Args:
+        model: the trained model. It is never changed.
+        class_names: a name per class, in the order of the class scores.
+    """
+
+    measure_name: ClassVar[str] = "loss"
+    """What `measure` gives, as settings and reports name it."""
+
+    likelihood: ClassVar[Likelihood | None] = None
+    """How `outputs` are judged; None where the task declares none."""
+
+    def __init__(self, model: nn.Module, *, class_names: Sequence[str] | None = None) -> None:
+        self.model = model
+        self.class_names = None if class_names is None else tuple(class_names)
+
+    @abstractmethod
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """The training loss of each example of the batch, [batch], without regularization."""
+
+    def measure(self, model: nn.Module, batch: Batch) -> Tensor:
+        """What a query asks about, [batch]; lower is better learnt. By default the loss."""
+        return self.loss(model, batch)
+
+    def outputs(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Class scores [batch, class] and labels [batch], or predictions and targets [batch, k].
+
+        Raises:
+            MissingOutputsError: the task does not define it.
+        """
+        raise MissingOutputsError(
+            f"{type(self).__name__} does not define `outputs`, which this needs: add a method "
+            "`outputs(model, batch)` that returns (class scores, labels), and set `likelihood`."
+        )
+
+    def with_targets(self, batch: Batch, targets: Tensor) -> Batch:
+        """The batch with other targets: the last entry of a tuple, or the label of a mapping.
+
+        Raises:
+            TaskError: a batch of another form; override this method for it.
+        """
+        if isinstance(batch, tuple | list) and len(batch) >= 2:
+            return (*batch[:-1], targets)
+        if isinstance(batch, Mapping):
+            for key in ("label", "labels", "target", "targets", "y"):
+                if key in batch:
+                    return {**batch, key: targets}
+        raise TaskError(
+            f"{type(self).__name__} cannot exchange the labels of a {type(batch).__name__} batch: "
+            "define `with_targets(batch, targets)`."
+        )
+
+    @property
+    def has_outputs(self) -> bool:
+        """Whether the task defines `outputs`."""
+        return type(self).outputs is not Task.outputs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How the model is trained, for whatever retrains it or replays a part of its training.
+
+    Attributes:
+        optimizer: a name, or a function from parameters to an optimizer (then `learning_rate`,
+            `weight_decay` and `momentum` are its own affair).
+        learning_rate: None lets the replay choose one by held-out loss on a small part.
+        weight_decay: as the optimizer understands it.
+        momentum: for `sgd` only.
+        batch_size: examples per step.
+        epochs: passes over the data in the original training.
+        schedule: the learning rate over the whole of a training.
+        augment: changes a training batch, e.g. flips images; never applied when measuring.
+    """
+
+    optimizer: Literal["adamw", "adam", "sgd"] | Callable[..., torch.optim.Optimizer] = "adamw"
+    learning_rate: float | None = None
+    weight_decay: float = 0.0
+    momentum: float = 0.0
+    batch_size: int = 64
+    epochs: int = 10
+    schedule: Literal["constant", "cosine"] = "constant"
+    augment: Callable[[Batch], Batch] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """What an audit is given.
+
+    Attributes:
+        task: the trained model and its losses.
+        train: the train pool: what the model was trained on, and what may be blamed.
+        queries: what is explained, or a trusted set; what it means is the audit's to say.
+        checkpoints: earlier or sibling weights of the model: state dicts, or paths of files that
+            hold one (`.safetensors`, or what `torch.load(weights_only=True)` reads).
+        recipe: how the model was trained.
+        fresh: gives a newly initialized model; by default a copy with its parameters reset.
+        pretrained: the state dict the training began from, if not from a fresh initialization.
+        name: how reports call the subject.
+        description: sentences on where the subject came from and what of it is used.
+    """
+
+    task: Task
+    train: Pool
+    queries: Pool | None = None
+    checkpoints: Sequence[Mapping[str, Tensor] | Path | str] = ()
+    recipe: Recipe = field(default_factory=Recipe)
+    fresh: Callable[[], nn.Module] | None = None
+    pretrained: Mapping[str, Tensor] | None = None
+    name: str = "subject"
+    description: Sequence[str] = ()
