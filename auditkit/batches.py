@@ -1,0 +1,54 @@
+"""Pools to batches of tensors, on a device, in any order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import default_collate
+
+from auditkit.pool import Pool, Positions, RowDataset
+
+if TYPE_CHECKING:
+    from auditkit.subject import Batch
+
+
+def batches(
+    pool: Pool, positions: Positions, *, batch_size: int, device: torch.device
+) -> Iterator[tuple[Positions, Batch]]:
+    """The examples at `positions`, in that order, as (their positions, collated batch).
+
+    A data set with `rows` is asked for whole batches; of any other the items are collated as
+    `torch.utils.data.DataLoader` does.
+    """
+    for start in range(0, len(positions), batch_size):
+        chosen = positions[start : start + batch_size]
+        yield chosen, collate(pool, chosen, device=device)
+
+
+def collate(pool: Pool, positions: Positions, *, device: torch.device) -> Batch:
+    """The examples at `positions` as one batch on the device."""
+    if isinstance(pool.dataset, RowDataset):
+        rows = tuple(torch.as_tensor(field) for field in pool.dataset.rows(positions))
+        return to_device(rows if len(rows) > 1 else rows[0], device)
+    items = [pool.dataset[int(position)] for position in positions]
+    return to_device(cast("Batch", default_collate(items)), device)
+
+
+def to_device(batch: Batch, device: torch.device) -> Batch:
+    """The batch with every tensor on the device; what is no tensor stays as it is."""
+    if isinstance(batch, Tensor):
+        return batch.to(device)
+    if isinstance(batch, Mapping):
+        return {key: to_device(value, device) for key, value in batch.items()}
+    if isinstance(batch, Sequence) and not isinstance(batch, str):
+        return tuple(to_device(value, device) for value in batch)
+    return batch
+
+
+def every(pool: Pool) -> Positions:
+    """All positions of the pool, in order."""
+    return np.arange(len(pool), dtype=np.int64)

@@ -1,0 +1,5 @@
+"""Forward-INF, the scoring engine: start reading at `forward_inf.py`."""
+
+from auditkit.engine.forward_inf import ForwardINF
+
+__all__ = ["ForwardINF"]

@@ -1,0 +1,54 @@
+"""Weights from state dicts and from files, without running anything they hold."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from auditkit.errors import TaskError, UnreadableError
+
+
+def load_weights(model: nn.Module, checkpoint: Mapping[str, Tensor] | Path | str) -> None:
+    """Set the model's weights and buffers to a checkpoint's.
+
+    Raises:
+        UnreadableError: a file that is missing, damaged, or would run code when loaded.
+        TaskError: weights of other names or shapes than the model's.
+    """
+    state = checkpoint if isinstance(checkpoint, Mapping) else read_weights(Path(checkpoint))
+    try:
+        model.load_state_dict(dict(state))
+    except RuntimeError as error:
+        first = str(error).strip().splitlines()[-1].strip()
+        raise TaskError(f"The checkpoint does not fit {type(model).__name__}: {first}") from error
+
+
+def read_weights(path: Path) -> Mapping[str, Tensor]:
+    """The state dict in a file: `.safetensors`, or what `torch.save` wrote of one.
+
+    Raises:
+        UnreadableError: a file that is missing, damaged, holds something else, or would run code.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UnreadableError(
+            f"{path} holds more than weights, and loading it could run code: save "
+            "model.state_dict() alone, or use safetensors."
+        ) from error
+    except (OSError, SafetensorError, RuntimeError, EOFError) as error:
+        raise UnreadableError(f"The checkpoint {path} cannot be read: {error}.") from error
+    if not isinstance(state, Mapping):
+        raise UnreadableError(
+            f"{path} holds a {type(state).__name__}: expected a state dict, as model.state_dict() "
+            "gives."
+        )
+    return state

@@ -1,0 +1,166 @@
+"""Running the model forward over a pool: the `Executor` protocol and the local one.
+
+This is the only place that knows where passes run. Everything the engine measures on training
+examples comes through here, and is checked to be one finite number per example.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from auditkit.batches import collate, every
+from auditkit.checks import per_example
+from auditkit.pool import Pool, Positions
+from auditkit.progress import SILENT, Progress
+from auditkit.subject import Task
+
+if TYPE_CHECKING:
+    from auditkit.subject import Batch
+
+Weights = Mapping[str, Tensor]
+"""A model's parameters by name, or those that moved."""
+
+Function = Callable[[nn.Module, "Batch"], Tensor]
+"""`Task.loss` or `Task.measure`: a model and a batch to one number per example, [batch]."""
+
+DEFAULT_BATCH_SIZE = 256
+
+
+class Executor(Protocol):
+    """Where passes run."""
+
+    def measure(
+        self,
+        function: Function,
+        model: nn.Module,
+        pool: Pool,
+        *,
+        weights: Weights | None = None,
+        positions: Positions | None = None,
+        what: str = "loss",
+    ) -> Tensor:
+        """The function on each example under the model, float32 [example], on the CPU."""
+
+
+class LocalExecutor:
+    """Passes in this process, on one device.
+
+    Where the device runs out of memory the batch is halved, for good.
+    """
+
+    def __init__(
+        self,
+        *,
+        device: torch.device,
+        batch_size: int | None = None,
+        progress: Progress = SILENT,
+    ) -> None:
+        self.device = device
+        self.batch_size = batch_size or DEFAULT_BATCH_SIZE
+        self._progress = progress
+
+    def measure(
+        self,
+        function: Function,
+        model: nn.Module,
+        pool: Pool,
+        *,
+        weights: Weights | None = None,
+        positions: Positions | None = None,
+        what: str = "loss",
+    ) -> Tensor:
+        """The function on each example under the model, float32 [example], on the CPU.
+
+        Args:
+            function: `Task.loss` or `Task.measure`.
+            model: the model to run, in evaluation mode.
+            pool: where the examples are.
+            weights: used in place of the model's own of these names; the model is not changed.
+            positions: the examples; by default all.
+            what: the function's name, for messages and progress.
+
+        Raises:
+            ReducedLossError: not one number per example.
+            NonFiniteLossError: a number is NaN or infinite, and the weights are the model's own.
+        """
+
+        def run(batch: Batch, where: Positions) -> Tensor:
+            values = call(function, model, batch, weights)
+            if weights is None:
+                per_example(values, pool, where, what=what)
+            return values.float()
+
+        return self._over(pool, positions, run, doing=f"measuring the {what}")
+
+    def log_probabilities(
+        self, task: Task, model: nn.Module, pool: Pool, *, positions: Positions | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Class log probabilities, float32 [example, class], and labels, int64 [example].
+
+        Raises:
+            NonFiniteLossError: a class score is NaN or infinite.
+        """
+
+        def run(batch: Batch, where: Positions) -> Tensor:
+            scores, labels = task.outputs(model, batch)
+            logs = scores.float().log_softmax(dim=1)
+            per_example(logs.sum(dim=1), pool, where, what="outputs")
+            return torch.cat([logs, labels[:, None].float()], dim=1)
+
+        table = self._over(pool, positions, run, doing="measuring probabilities")
+        return table[:, :-1], table[:, -1].long()
+
+    def _over(
+        self,
+        pool: Pool,
+        positions: Positions | None,
+        run: Callable[[Batch, Positions], Tensor],
+        *,
+        doing: str,
+    ) -> Tensor:
+        """What `run` gives for each batch, on the CPU, one after another."""
+        chosen = every(pool) if positions is None else positions
+        parts: list[Tensor] = []
+        done = 0
+        with torch.no_grad(), self._progress.step(doing, len(chosen)) as step:
+            while done < len(chosen):
+                where = chosen[done : done + self.batch_size]
+                try:
+                    batch = collate(pool, where, device=self.device)
+                    parts.append(run(batch, where).cpu())
+                except torch.OutOfMemoryError:
+                    if self.batch_size == 1:
+                        raise
+                    self.batch_size //= 2
+                    continue
+                done += len(where)
+                step.advance(len(where))
+        return torch.cat(parts)
+
+
+def call(function: Function, model: nn.Module, batch: Batch, weights: Weights | None) -> Tensor:
+    """The function on a batch, under the model or under the model with some weights exchanged.
+
+    Exchanging goes through `torch.func.functional_call`, which leaves the model as it was, also
+    after an exception, and keeps shared weights shared. Gradients flow to `weights`.
+    """
+    if weights is None:
+        return function(model, batch)
+    renamed = {f"model.{name}": weight for name, weight in weights.items()}
+    result: Tensor = torch.func.functional_call(_Call(function, model), renamed, (batch,))
+    return result
+
+
+class _Call(nn.Module):
+    """A function of (model, batch) as a module, so that its model's weights can be exchanged."""
+
+    def __init__(self, function: Function, model: nn.Module) -> None:
+        super().__init__()
+        self.function, self.model = function, model
+
+    def forward(self, batch: Batch) -> Tensor:
+        return self.function(self.model, batch)

@@ -1,0 +1,72 @@
+"""The forms a batch may have, and how a model is called on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import Tensor, nn
+
+from auditkit.errors import TaskError
+
+if TYPE_CHECKING:
+    from auditkit.subject import Batch
+
+TARGET_KEYS = ("label", "labels", "target", "targets", "y")
+"""Under which key a mapping batch may hold its targets; the first one present is taken."""
+
+
+def split(batch: Batch, *, task: str) -> tuple[Batch, Tensor]:
+    """A batch as (inputs, targets): the last entry of a tuple or list, or a key of a mapping.
+
+    Raises:
+        TaskError: a batch without targets.
+    """
+    if isinstance(batch, tuple | list) and len(batch) >= 2:
+        inputs = batch[0] if len(batch) == 2 else tuple(batch[:-1])
+        return cast("Batch", inputs), cast(Tensor, batch[-1])
+    if isinstance(batch, Mapping):
+        for key in TARGET_KEYS:
+            if key in batch:
+                rest = {name: value for name, value in batch.items() if name != key}
+                return rest, cast(Tensor, batch[key])
+    raise TaskError(
+        f"{task} got a {type(batch).__name__} batch and finds no targets in it: examples are "
+        f"(inputs, target) pairs or mappings with one of the keys {', '.join(TARGET_KEYS)}; for "
+        "any other form, write a subclass of auditkit.Task."
+    )
+
+
+def predict(model: nn.Module, inputs: Batch) -> Tensor:
+    """What the model gives for the inputs, in the precision of its weights.
+
+    A tuple of inputs is given as positional arguments, a mapping of several as keyword arguments
+    and a mapping of one as that one. An output with `.logits` (Hugging Face) gives these, a tuple
+    its first entry.
+    """
+    inputs = _in_precision_of(model, inputs)
+    if isinstance(inputs, Mapping):
+        result = model(**inputs) if len(inputs) > 1 else model(next(iter(inputs.values())))
+    elif isinstance(inputs, tuple):
+        result = model(*inputs)
+    else:
+        result = model(inputs)
+    result = getattr(result, "logits", result)
+    return cast(Tensor, result[0] if isinstance(result, tuple) else result)
+
+
+def _in_precision_of(model: nn.Module, inputs: Batch) -> Batch:
+    weights = (weight for weight in model.parameters() if weight.is_floating_point())
+    first = next(weights, None)
+    return inputs if first is None else _cast(inputs, first.dtype)
+
+
+def _cast(inputs: Batch, dtype: torch.dtype) -> Batch:
+    if isinstance(inputs, Tensor):
+        return inputs.to(dtype) if inputs.is_floating_point() else inputs
+    if isinstance(inputs, Mapping):
+        return {key: _cast(value, dtype) for key, value in inputs.items()}
+    if isinstance(inputs, tuple | list):
+        return tuple(_cast(value, dtype) for value in inputs)
+    return inputs

@@ -1,0 +1,259 @@
+"""The one training loop: a recipe in, a trained model out.
+
+Whatever trains here trains through `epochs`: models for data that come without one (`fit`), the
+replays of `auditkit.engine.holdout`, and retraining as ground truth.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from auditkit.batches import batches, collate, every
+from auditkit.checks import per_example
+from auditkit.errors import SettingError, TaskError
+from auditkit.pool import Pool, Positions
+from auditkit.progress import SILENT, Progress
+from auditkit.seeds import seeded, stream
+from auditkit.subject import Recipe, Task
+
+LEARNING_RATES = (3e-4, 1e-3, 3e-3)
+"""What is tried where a recipe names no rate; the middle one where nothing can be tried."""
+
+_TRIAL_STEPS = 40
+_TRIAL_EXAMPLES = 2_000
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one pass over the training examples left behind.
+
+    Attributes:
+        number: 1 for the first.
+        losses: float32 [example]; each example's loss as its batch was trained on, before the step.
+    """
+
+    number: int
+    losses: Tensor
+
+
+@dataclass(frozen=True)
+class FitLog:
+    """How a model was fitted: the epochs kept, the rate used and the held-out results."""
+
+    epochs: int
+    learning_rate: float
+    held_out_loss: float
+    held_out_accuracy: float | None
+
+
+def epochs(
+    model: nn.Module,
+    task: Task,
+    pool: Pool,
+    recipe: Recipe,
+    *,
+    count: int,
+    positions: Positions | None = None,
+    targets: Tensor | None = None,
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+) -> Iterator[Epoch]:
+    """Train the model in place, in training mode, and come back after every epoch.
+
+    Between epochs the caller may measure or stop. The loop changes no other object; global random
+    states are the caller's to keep (`auditkit.seeds.seeded`).
+
+    Args:
+        model: the model to train.
+        task: gives the loss per example.
+        pool: where the examples are.
+        recipe: how to train; `recipe.epochs` is not read, `count` is.
+        count: how many epochs, and the length of the learning-rate schedule.
+        positions: the examples to train on; by default all.
+        targets: int64 [len(pool)]; labels to train on in place of the pool's own.
+        seed: for the order of the examples.
+        device: where the model and batches go.
+
+    Raises:
+        NonFiniteLossError: the loss became NaN or infinite; the message names an example.
+        ReducedLossError: the task's loss is not one number per example.
+        SettingError: the recipe names no learning rate (see `with_learning_rate`).
+        TaskError: the model has no trainable parameter.
+    """
+    device = torch.device(device)
+    chosen = every(pool) if positions is None else positions
+    shuffler = stream(seed, "order of training")
+    model.to(device)
+    optimizer = make_optimizer(model, recipe)
+    steps = -(-len(chosen) // recipe.batch_size) * count
+    scheduler = (
+        torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(steps, 1))
+        if recipe.schedule == "cosine"
+        else None
+    )
+    for number in range(1, count + 1):
+        model.train()
+        order = shuffler.permutation(len(chosen))
+        losses = torch.empty(len(chosen))
+        for start in range(0, len(order), recipe.batch_size):
+            places = order[start : start + recipe.batch_size]
+            batch = collate(pool, chosen[places], device=device)
+            if targets is not None:
+                batch = task.with_targets(batch, targets[chosen[places]].to(device))
+            if recipe.augment is not None:
+                batch = recipe.augment(batch)
+            loss = per_example(task.loss(model, batch), pool, chosen[places])
+            optimizer.zero_grad(set_to_none=True)
+            loss.mean().backward()  # type: ignore[no-untyped-call]  # torch declares no types here
+            optimizer.step()
+            if scheduler is not None:
+                scheduler.step()
+            losses[places] = loss.detach().float().cpu()
+        yield Epoch(number, losses)
+    optimizer.zero_grad(set_to_none=True)
+
+
+def fit(
+    model: nn.Module,
+    task: Task,
+    pool: Pool,
+    recipe: Recipe,
+    *,
+    held_out: float = 0.1,
+    patience: int = 5,
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+    progress: Progress = SILENT,
+) -> FitLog:
+    """Train the model in place for at most `recipe.epochs`, and keep its best weights.
+
+    The best weights are those of lowest loss on a random share `held_out` of the pool, which is
+    not trained on; training stops after `patience` epochs without a better one.
+    """
+    device = torch.device(device)
+    shuffled = stream(seed, "held out of a fit").permutation(every(pool))
+    size = min(max(1, round(held_out * len(pool))), len(pool) - 1)
+    judged, trained = np.sort(shuffled[:size]), np.sort(shuffled[size:])
+    with seeded(seed):
+        recipe = with_learning_rate(
+            recipe, model, task, pool, positions=trained, seed=seed, device=device
+        )
+        assert recipe.learning_rate is not None  # noqa: S101 - tells the type checker
+        best = FitLog(0, recipe.learning_rate, float("inf"), None)
+        best_state: dict[str, Tensor] = {}
+        passes = epochs(
+            model,
+            task,
+            pool,
+            recipe,
+            count=recipe.epochs,
+            positions=trained,
+            seed=seed,
+            device=device,
+        )
+        with progress.step("training a model", recipe.epochs) as step:
+            for epoch in passes:
+                step.advance()
+                loss, accuracy = evaluate(model, task, pool, positions=judged, device=device)
+                if loss < best.held_out_loss:
+                    best = FitLog(epoch.number, recipe.learning_rate, loss, accuracy)
+                    best_state = copy.deepcopy(model.state_dict())
+                elif epoch.number - best.epochs >= patience:
+                    break
+    model.load_state_dict(best_state)
+    model.eval()
+    return best
+
+
+def evaluate(
+    model: nn.Module,
+    task: Task,
+    pool: Pool,
+    *,
+    positions: Positions | None = None,
+    batch_size: int = 256,
+    device: str | torch.device = "cpu",
+) -> tuple[float, float | None]:
+    """Mean loss over examples, and accuracy where the task has class scores."""
+    chosen = every(pool) if positions is None else positions
+    model.eval()
+    loss, right = 0.0, 0.0
+    classifies = task.has_outputs and task.likelihood == "categorical"
+    with torch.no_grad():
+        for _, batch in batches(pool, chosen, batch_size=batch_size, device=torch.device(device)):
+            loss += float(task.loss(model, batch).sum())
+            if classifies:
+                scores, labels = task.outputs(model, batch)
+                right += float((scores.argmax(dim=1) == labels).sum())
+    return loss / len(chosen), right / len(chosen) if classifies else None
+
+
+def with_learning_rate(
+    recipe: Recipe,
+    model: nn.Module,
+    task: Task,
+    pool: Pool,
+    *,
+    positions: Positions | None = None,
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+) -> Recipe:
+    """The recipe with its learning rate, or with the best of three on a small part of the pool.
+
+    Each rate trains a copy of the model for some forty steps on up to 2,000 examples, and is judged
+    by the loss on 500 others.
+    """
+    if recipe.learning_rate is not None or callable(recipe.optimizer):
+        return recipe if recipe.learning_rate is not None else replace(recipe, learning_rate=0.0)
+    chosen = every(pool) if positions is None else positions
+    chosen = stream(seed, "trial of rates").permutation(chosen)[: _TRIAL_EXAMPLES + 500]
+    size = max(1, len(chosen) // 5)
+    judged, trained = chosen[:size], chosen[size:]
+    if len(trained) == 0:
+        return replace(recipe, learning_rate=LEARNING_RATES[1])
+    count = max(1, round(_TRIAL_STEPS * recipe.batch_size / len(trained)))
+    losses = []
+    for rate in LEARNING_RATES:
+        trial, tried = copy.deepcopy(model), replace(recipe, learning_rate=rate)
+        with seeded(seed):
+            for _ in epochs(
+                trial,
+                task,
+                pool,
+                tried,
+                count=count,
+                positions=trained,
+                seed=seed,
+                device=device,
+            ):
+                pass
+        losses.append(evaluate(trial, task, pool, positions=judged, device=device)[0])
+    return replace(recipe, learning_rate=LEARNING_RATES[int(np.argmin(losses))])
+
+
+def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """The recipe's optimizer on the model's trainable parameters.
+
+    Raises:
+        SettingError: a named optimizer without a learning rate.
+        TaskError: the model has no trainable parameter.
+    """
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    if not weights:
+        raise TaskError("The model has no trainable parameter: unfreeze what was trained.")
+    if callable(recipe.optimizer):
+        return recipe.optimizer(weights)
+    rate, decay = recipe.learning_rate, recipe.weight_decay
+    if rate is None:
+        raise SettingError("The recipe names no learning rate: set one, or choose one first.")
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(weights, lr=rate, momentum=recipe.momentum, weight_decay=decay)
+    if recipe.optimizer == "adam":
+        return torch.optim.Adam(weights, lr=rate, weight_decay=decay)
+    return torch.optim.AdamW(weights, lr=rate, weight_decay=decay)
