@@ -1,1 +1,109 @@
-"""auditkit: audit the data behind a trained model, through the model itself."""
+"""auditkit: audit the data behind a trained model, through the model itself.
+
+Importing it is cheap: every public name is imported when it is first asked for, torch with it only
+where the name needs it.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from auditkit import errors as errors
+    from auditkit.audit import (
+        Audit,
+        AuditClass,
+        AuditContext,
+        AuditResult,
+        Figure,
+        Note,
+        Requirements,
+        Section,
+        SelfCheck,
+        Settings,
+    )
+    from auditkit.engine import ForwardINF
+    from auditkit.findings import Findings
+    from auditkit.hookspecs import SourceOptions, hookimpl
+    from auditkit.pipeline import run
+    from auditkit.pool import Pool
+    from auditkit.preview import ImagePreview, RowPreview, TextPreview
+    from auditkit.scores import ClassTables, Holdout, Match, Planted, Scores
+    from auditkit.store import Run
+    from auditkit.subject import Recipe, Subject, Task
+    from auditkit.tasks import ClassificationTask, RegressionTask
+
+    __version__: str
+
+__all__ = [
+    "Audit",
+    "AuditClass",
+    "AuditContext",
+    "AuditResult",
+    "ClassTables",
+    "ClassificationTask",
+    "Figure",
+    "Findings",
+    "ForwardINF",
+    "Holdout",
+    "ImagePreview",
+    "Match",
+    "Note",
+    "Planted",
+    "Pool",
+    "Recipe",
+    "RegressionTask",
+    "Requirements",
+    "RowPreview",
+    "Run",
+    "Scores",
+    "Section",
+    "SelfCheck",
+    "Settings",
+    "SourceOptions",
+    "Subject",
+    "Task",
+    "TextPreview",
+    "__version__",
+    "errors",
+    "hookimpl",
+    "run",
+]
+
+_HOMES = {
+    "audit": (
+        "Audit AuditClass AuditContext AuditResult Figure Note Requirements Section SelfCheck "
+        "Settings"
+    ),
+    "engine": "ForwardINF",
+    "findings": "Findings",
+    "hookspecs": "SourceOptions hookimpl",
+    "pipeline": "run",
+    "pool": "Pool",
+    "preview": "ImagePreview RowPreview TextPreview",
+    "scores": "ClassTables Holdout Match Planted Scores",
+    "store": "Run",
+    "subject": "Recipe Subject Task",
+    "tasks": "ClassificationTask RegressionTask",
+}
+"""The public names by the module they live in."""
+
+
+def __getattr__(name: str) -> object:
+    if name == "__version__":
+        from auditkit.plugins import DISTRIBUTION, version_of  # noqa: PLC0415 - as all names here
+
+        return version_of(DISTRIBUTION)
+    if name == "errors":
+        return import_module("auditkit.errors")
+    for home, names in _HOMES.items():
+        if name in names.split():
+            value: object = getattr(import_module(f"auditkit.{home}"), name)
+            globals()[name] = value
+            return value
+    raise AttributeError(f"module 'auditkit' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -10,8 +10,20 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Generic, Literal, Protocol, TypeAlias, TypeVar, Union
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Generic,
+    Literal,
+    Protocol,
+    TypeAlias,
+    TypeVar,
+    Union,
+)
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 from pydantic import BaseModel, ConfigDict
 
@@ -19,7 +31,7 @@ from auditkit.errors import MissingOutputsError, UsageError
 from auditkit.findings import Findings
 from auditkit.pool import Pool
 from auditkit.progress import SILENT, Progress
-from auditkit.scores import Holdout, Planted, Scores
+from auditkit.scores import Holdout, Planter, Scores
 from auditkit.subject import Likelihood, Subject
 
 if TYPE_CHECKING:
@@ -125,7 +137,10 @@ class Engine(Protocol):
         folds: int = 5,
         epochs: int = 4,
         repeats: int = 1,
-        planted: Planted | None = None,
+        keep: float = 0.3,
+        plant: Planter | None = None,
+        untrained: npt.NDArray[np.bool_] | None = None,
+        seed: int | None = None,
     ) -> Holdout:
         """Every example measured by models that did not train on it, without retraining."""
 
@@ -208,6 +223,9 @@ class Audit(ABC, Generic[S]):
 
     requirements: ClassVar[Requirements] = Requirements()
 
+    judged: ClassVar[Literal["train", "queries"]] = "train"
+    """Which pool's examples the findings' `example_id` names."""
+
     settings: type[S]
     """The class of its settings."""
 
@@ -222,3 +240,8 @@ class Audit(ABC, Generic[S]):
     def sections(self, result: AuditResult) -> Sequence[Section]:
         """The parts of the report between the answer and the table of findings."""
         return ()
+
+
+AuditClass: TypeAlias = type[Audit[Any]]
+"""Some audit, whatever its settings. (`Any`: a class is generic in a way that types cannot say of
+a collection of classes, each with settings of its own.)"""

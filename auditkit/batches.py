@@ -44,8 +44,9 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
         return batch.to(device)
     if isinstance(batch, Mapping):
         return {key: to_device(value, device) for key, value in batch.items()}
-    if isinstance(batch, Sequence) and not isinstance(batch, str):
-        return tuple(to_device(value, device) for value in batch)
+    if isinstance(batch, Sequence) and not isinstance(batch, str | bytes):
+        moved = (to_device(value, device) for value in batch)
+        return type(batch)(*moved) if hasattr(batch, "_fields") else tuple(moved)
     return batch
 
 

@@ -31,8 +31,9 @@ def per_example(values: Tensor, pool: Pool, positions: Positions, *, what: str =
     finite = torch.isfinite(values.detach())
     if not bool(finite.all()):
         place = int(finite.int().argmin())
+        value = float(values.detach()[place])
         raise NonFiniteLossError(
-            f"The {what} of example {pool.ids[int(positions[place])]!r} is {float(values[place])}: "
+            f"The {what} of example {pool.ids[int(positions[place])]!r} is {value}: "
             "look for NaN or infinite inputs there, or train with a lower learning rate."
         )
     return values

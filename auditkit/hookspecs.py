@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import pluggy
 
-from auditkit.audit import Audit, AuditResult, Section, Settings
+from auditkit.audit import AuditClass, AuditResult, Section
 from auditkit.subject import Subject
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class SourceOptions:
 
 
 @hookspec
-def audits() -> Sequence[type[Audit[Settings]]]:  # type: ignore[empty-body]
+def audits() -> Sequence[AuditClass]:  # type: ignore[empty-body]
     """The audit classes the plugin brings; each becomes a command of its name."""
 
 

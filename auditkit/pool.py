@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeAlias, Union, cast, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,9 @@ import polars as pl
 
 from auditkit.errors import PoolError
 from auditkit.preview import Preview, guess_preview
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Positions = npt.NDArray[np.int64]
 
@@ -24,12 +27,8 @@ class SizedDataset(Protocol):
     def __getitem__(self, position: int, /) -> object: ...
 
 
-class Array(Protocol):
-    """A numpy array or torch tensor: its first axis counts examples."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, position: object, /) -> object: ...
+Array: TypeAlias = Union[npt.NDArray[np.generic], "Tensor"]
+"""A numpy array or torch tensor: its first axis counts examples."""
 
 
 @runtime_checkable
@@ -121,6 +120,23 @@ class Pool:
             preview=lambda position: self.preview(int(places[position])),
         )
 
+    def joined(self, other: Pool) -> Pool:
+        """The examples of this pool, then those of another one of the same form.
+
+        The other's ids get a prefix where they stand in both; metadata is not carried over.
+        """
+        clash = not set(self.ids).isdisjoint(other.ids)
+        others = [f"joined/{name}" for name in other.ids] if clash else other.ids
+        return Pool(
+            _Joined(self.dataset, other.dataset),
+            ids=[*self.ids, *others],
+            preview=lambda position: (
+                self.preview(position)
+                if position < len(self)
+                else other.preview(position - len(self))
+            ),
+        )
+
     def preview(self, position: int) -> Preview | None:
         """What a reader sees of the example at `position`; None if it cannot be shown."""
         if self._preview is not None:
@@ -165,6 +181,20 @@ class _View:
 
     def __getitem__(self, position: int) -> object:
         return self._dataset[int(self._places[position])]
+
+
+class _Joined:
+    """Two data sets, one after the other."""
+
+    def __init__(self, first: SizedDataset, second: SizedDataset) -> None:
+        self._first, self._second = first, second
+
+    def __len__(self) -> int:
+        return len(self._first) + len(self._second)
+
+    def __getitem__(self, position: int) -> object:
+        count = len(self._first)
+        return self._first[position] if position < count else self._second[position - count]
 
 
 def _checked_ids(ids: Sequence[str] | None, count: int) -> tuple[str, ...]:

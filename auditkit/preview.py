@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias, Union
+from typing import TYPE_CHECKING, TypeAlias, Union, cast
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ def guess_preview(example: object) -> Preview | None:
         shown = (guess_preview(part) for part in example)
         return next((preview for preview in shown if preview is not None), None)
     if hasattr(example, "__array__"):
-        return _of_array(np.asarray(example))
+        return _of_array(_to_array(example))
     return None
 
 
@@ -57,6 +60,13 @@ def _of_mapping(example: Mapping[str, object]) -> Preview | None:
     if all(isinstance(value, str | int | float | bool | None) for value in example.values()):
         return RowPreview({str(name): str(value) for name, value in example.items()})
     return guess_preview(list(example.values()))
+
+
+def _to_array(example: object) -> npt.NDArray[np.generic]:
+    if hasattr(example, "detach"):  # a tensor: perhaps tracked, on a device, of half precision
+        tensor = cast("Tensor", example).detach().cpu()
+        return np.asarray(tensor.float() if tensor.is_floating_point() else tensor)
+    return np.asarray(example)
 
 
 def _of_array(array: npt.NDArray[np.generic]) -> Preview | None:

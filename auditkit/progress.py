@@ -31,6 +31,7 @@ class Silent:
 
     @contextmanager
     def step(self, description: str, total: int) -> Iterator[Step]:
+        """Open a piece of work of which nothing is shown."""
         yield _SilentStep()
 
 

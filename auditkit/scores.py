@@ -7,7 +7,9 @@ that says so, and the engine keeps to it for every update and measure.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -72,34 +74,6 @@ class Scores:
 
 
 @dataclass(frozen=True)
-class Holdout:
-    """Every example of a pool, measured by models that did and that did not train on it.
-
-    Attributes:
-        ids: the examples.
-        inside: float32 [example]; loss under the trained model itself.
-        outside: float32 [example]; mean loss under models that did not train on the example.
-        probabilities_inside, probabilities_outside: float32 [example, class], where the task has
-            class outputs; the outside ones are the geometric mean over the models, renormalized.
-        targets: int64 [example], the labels, where the task has class outputs.
-        replayed: float32 [example]; mean loss on the example while models trained on it, read
-            off the training passes.
-        folds: int64 [repeat, example]; the fold each example was held out with.
-        planted: what was planted to calibrate on; None where nothing was.
-    """
-
-    ids: tuple[str, ...]
-    inside: Floats
-    outside: Floats
-    replayed: Floats
-    folds: npt.NDArray[np.int64]
-    probabilities_inside: Floats | None = None
-    probabilities_outside: Floats | None = None
-    targets: npt.NDArray[np.int64] | None = None
-    planted: Planted | None = field(default=None)
-
-
-@dataclass(frozen=True)
 class Planted:
     """Examples that trained the replays under another label than their own.
 
@@ -110,3 +84,59 @@ class Planted:
 
     positions: npt.NDArray[np.int64]
     labels: npt.NDArray[np.int64]
+
+
+Planter: TypeAlias = Callable[[Floats, npt.NDArray[np.int64]], Planted]
+"""Chooses what to plant, from the trained model's probabilities [example, class] and the labels."""
+
+
+@dataclass(frozen=True)
+class ClassTables:
+    """What the models of a holdout say of each example, class by class.
+
+    Attributes:
+        targets: int64 [example]; the labels.
+        inside: float32 [example, class]; log probabilities of the trained model, averaged over it
+            and its checkpoints.
+        outside: float32 [example, class]; the mean over models that did not train on the example.
+        replayed: float32 [example, class]; the mean over models while they trained on it, taken
+            from the training passes, before each step; the outside ones where none did.
+        planted: what was planted, to calibrate on; None where nothing was.
+    """
+
+    targets: npt.NDArray[np.int64]
+    inside: Floats
+    outside: Floats
+    replayed: Floats
+    planted: Planted | None = None
+
+
+@dataclass(frozen=True)
+class Holdout:
+    """Every example of a pool, measured by models that did and that did not train on it.
+
+    Attributes:
+        ids: the examples.
+        inside: float32 [example]; loss under the trained model itself.
+        outside: float32 [example]; mean loss under models that did not train on the example.
+        replayed: float32 [example]; mean loss on the example while models trained on it; the
+            outside loss where none did.
+        folds: int64 [repeat, example]; the fold each example was held out with.
+        classes: the same by class, where the task has class outputs.
+    """
+
+    ids: tuple[str, ...]
+    inside: Floats
+    outside: Floats
+    replayed: Floats
+    folds: npt.NDArray[np.int64]
+    classes: ClassTables | None = None
+
+    @property
+    def probabilities_outside(self) -> Floats | None:
+        """Out-of-sample class probabilities, [example, class]: geometric means over the models."""
+        if self.classes is None:
+            return None
+        shifted = np.exp(self.classes.outside - self.classes.outside.max(axis=1, keepdims=True))
+        probabilities: Floats = shifted / shifted.sum(axis=1, keepdims=True)
+        return probabilities

@@ -17,7 +17,7 @@ def stream(seed: int, purpose: str) -> np.random.Generator:
     Two `numpy.random.default_rng(seed)` give the same permutation, and what one part of a program
     plants another part would then hold out.
     """
-    return np.random.default_rng([seed, zlib.crc32(purpose.encode())])
+    return np.random.default_rng([seed % 2**64, zlib.crc32(purpose.encode())])
 
 
 @contextmanager
@@ -32,7 +32,7 @@ def seeded(seed: int) -> Iterator[None]:
         try:
             random.seed(seed)
             np.random.seed(seed % 2**32)
-            torch.manual_seed(seed)
+            torch.manual_seed(seed % 2**64)
             yield
         finally:
             random.setstate(python_state)

@@ -11,11 +11,10 @@ report.html
 
 from __future__ import annotations
 
-import os
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -92,6 +91,8 @@ class Run:
 
     path: Path
     record: RunRecord
+    warnings: tuple[str, ...] = ()
+    """What went wrong beside the audit, with plugins for example; not stored."""
 
     @property
     def report(self) -> Path:
@@ -138,32 +139,57 @@ def writing(out: Path, audit: str, run_id: str) -> Iterator[tuple[Path, Path]]:
     Whatever ends the block early, Ctrl-C included, removes the temporary folder.
 
     Raises:
-        StoreError: the folder cannot be made, written to (a full disk, say) or renamed.
+        StoreError: the folder cannot be made or renamed.
     """
     final = out / f"{datetime.now(UTC):%Y-%m-%d}-{audit}-{run_id}"
     temporary = out / f".{final.name}.writing"
-    try:
+    is_new = not out.exists()
+    with writable(out):
         temporary.mkdir(parents=True)
-        try:
-            yield temporary, final
-            os.replace(temporary, final)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-    except OSError as error:
+    try:
+        yield temporary, final
+        with writable(out):
+            temporary.replace(final)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if is_new and not final.exists():
+            with suppress(OSError):  # another run may have moved in
+                out.rmdir()
+
+
+@contextmanager
+def writable(out: Path) -> Iterator[None]:
+    """Turn what goes wrong in writing, and nothing else should be done within, into one sentence.
+
+    Raises:
+        StoreError: the disk is full, or the folder may not be written to.
+    """
+    try:
+        yield
+    except (OSError, pl.exceptions.PolarsError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise StoreError(
-            f"The run could not be written to {out}: {error.strerror or error}; give a folder on a "
-            "disk with room that you may write to (--out DIR)."
+            f"The run could not be written to {out}: {reason}; give a folder on a disk with room "
+            "that you may write to (--out DIR)."
         ) from error
 
 
-def write_result(folder: Path, record: RunRecord, result: AuditResult) -> None:
-    """Write a record and the frames of a result into a folder being written."""
-    (folder / "run.json").write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    result.findings.write(folder)
-    if result.tables:
-        (folder / "tables").mkdir()
-    for name, frame in result.tables.items():
-        frame.write_parquet(folder / "tables" / f"{name}.parquet")
+def write_result(
+    folder: Path, record: RunRecord, result: AuditResult, previews: pl.DataFrame
+) -> None:
+    """Write a record, the frames of a result and previews into a folder being written.
+
+    Raises:
+        StoreError: they cannot be written.
+    """
+    with writable(folder.parent):
+        (folder / "run.json").write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        result.findings.write(folder)
+        previews.write_parquet(folder / "previews.parquet")
+        if result.tables:
+            (folder / "tables").mkdir()
+        for name, frame in result.tables.items():
+            frame.write_parquet(folder / "tables" / f"{name}.parquet")
 
 
 def open_run(path: Path) -> Run:
@@ -175,8 +201,16 @@ def open_run(path: Path) -> Run:
     try:
         text = (path / "run.json").read_text(encoding="utf-8")
         record = RunRecord.model_validate_json(text)
-    except (OSError, ValidationError, ValueError) as error:
-        raise StoreError(f"{path} holds no readable run: {error}.") from error
+    except OSError as error:
+        raise StoreError(f"{path} holds no readable run: {error.strerror or error}.") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"])) or "all of it"
+        raise StoreError(
+            f"{path} holds no readable run: in run.json, {place}: {first['msg']}."
+        ) from error
+    except ValueError as error:
+        raise StoreError(f"{path} holds no readable run: run.json is no text.") from error
     if record.format > FORMAT:
         raise StoreError(
             f"{path} was written in format {record.format} and this auditkit reads up to "
@@ -189,8 +223,9 @@ def list_runs(out: Path) -> list[Run]:
     """The readable runs in a folder, newest first; folders that hold none are passed over."""
     runs = []
     for path in sorted(out.iterdir()) if out.is_dir() else ():
-        if (path / "run.json").is_file() and not path.name.startswith("."):
-            runs.append(open_run(path))
+        if not path.name.startswith("."):
+            with suppress(StoreError):
+                runs.append(open_run(path))
     return sorted(runs, key=lambda run: run.record.created, reverse=True)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias, Union
 
-from auditkit.errors import MissingOutputsError, TaskError
+from auditkit.errors import MissingOutputsError, SettingError, TaskError
 from auditkit.pool import Pool
 
 if TYPE_CHECKING:
@@ -82,6 +82,20 @@ class Task(ABC):
             "define `with_targets(batch, targets)`."
         )
 
+    def loss_and_outputs(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The training loss, [batch], and the outputs it came with, without their gradient.
+
+        Used where a training loop wants both. By default two passes; override it where one will
+        do, as `ClassificationTask` does.
+        """
+        import torch  # noqa: PLC0415 - this module is imported without torch
+
+        loss, training = self.loss(model, batch), model.training
+        with torch.no_grad():
+            outputs, _ = self.outputs(model.eval(), batch)
+        model.train(training)
+        return loss, outputs
+
     @property
     def has_outputs(self) -> bool:
         """Whether the task defines `outputs`."""
@@ -102,6 +116,9 @@ class Recipe:
         epochs: passes over the data in the original training.
         schedule: the learning rate over the whole of a training.
         augment: changes a training batch, e.g. flips images; never applied when measuring.
+
+    Raises:
+        SettingError: a number out of its range.
     """
 
     optimizer: Literal["adamw", "adam", "sgd"] | Callable[..., torch.optim.Optimizer] = "adamw"
@@ -112,6 +129,20 @@ class Recipe:
     epochs: int = 10
     schedule: Literal["constant", "cosine"] = "constant"
     augment: Callable[[Batch], Batch] | None = None
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1 or self.epochs < 1:
+            raise SettingError(
+                f"The recipe has batch_size={self.batch_size} and epochs={self.epochs}: both must "
+                "be 1 or more."
+            )
+        rates = (self.learning_rate or 0.0, self.weight_decay, self.momentum)
+        if not all(0 <= rate < float("inf") for rate in rates):
+            raise SettingError(
+                f"The recipe has learning_rate={self.learning_rate}, weight_decay="
+                f"{self.weight_decay} and momentum={self.momentum}: all must be finite and none "
+                "negative."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from auditkit.batches import batches, collate, every
 from auditkit.checks import per_example
-from auditkit.errors import SettingError, TaskError
+from auditkit.errors import NonFiniteLossError, PoolError, SettingError, TaskError
+from auditkit.gradients import differentiable, gradient
 from auditkit.pool import Pool, Positions
 from auditkit.progress import SILENT, Progress
 from auditkit.seeds import seeded, stream
@@ -36,10 +37,12 @@ class Epoch:
     Attributes:
         number: 1 for the first.
         losses: float32 [example]; each example's loss as its batch was trained on, before the step.
+        log_probabilities: float32 [example, class], from the same passes; None if not asked for.
     """
 
     number: int
     losses: Tensor
+    log_probabilities: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ def epochs(
     count: int,
     positions: Positions | None = None,
     targets: Tensor | None = None,
+    keep_probabilities: bool = False,
     seed: int = 0,
     device: str | torch.device = "cpu",
 ) -> Iterator[Epoch]:
@@ -77,6 +81,7 @@ def epochs(
         count: how many epochs, and the length of the learning-rate schedule.
         positions: the examples to train on; by default all.
         targets: int64 [len(pool)]; labels to train on in place of the pool's own.
+        keep_probabilities: whether epochs bring class probabilities; needs class outputs.
         seed: for the order of the examples.
         device: where the model and batches go.
 
@@ -84,39 +89,43 @@ def epochs(
         NonFiniteLossError: the loss became NaN or infinite; the message names an example.
         ReducedLossError: the task's loss is not one number per example.
         SettingError: the recipe names no learning rate (see `with_learning_rate`).
-        TaskError: the model has no trainable parameter.
+        TaskError: the model has no trainable parameter, or the loss does not depend on any.
     """
     device = torch.device(device)
     chosen = every(pool) if positions is None else positions
     shuffler = stream(seed, "order of training")
     model.to(device)
     optimizer = make_optimizer(model, recipe)
-    steps = -(-len(chosen) // recipe.batch_size) * count
+    cuts = _cuts(len(chosen), recipe.batch_size)
     scheduler = (
-        torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(steps, 1))
+        torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(len(cuts) * count, 1))
         if recipe.schedule == "cosine"
         else None
     )
     for number in range(1, count + 1):
         model.train()
         order = shuffler.permutation(len(chosen))
-        losses = torch.empty(len(chosen))
-        for start in range(0, len(order), recipe.batch_size):
-            places = order[start : start + recipe.batch_size]
-            batch = collate(pool, chosen[places], device=device)
-            if targets is not None:
-                batch = task.with_targets(batch, targets[chosen[places]].to(device))
-            if recipe.augment is not None:
-                batch = recipe.augment(batch)
-            loss = per_example(task.loss(model, batch), pool, chosen[places])
-            optimizer.zero_grad(set_to_none=True)
-            loss.mean().backward()  # type: ignore[no-untyped-call]  # torch declares no types here
-            optimizer.step()
+        losses, logs = torch.empty(len(chosen)), None
+        for cut in cuts:
+            places = order[cut]
+            with differentiable():
+                batch = collate(pool, chosen[places], device=device)
+                if targets is not None:
+                    batch = task.with_targets(batch, targets[chosen[places]].to(device))
+                if recipe.augment is not None:
+                    batch = recipe.augment(batch)
+                if keep_probabilities:
+                    loss, outputs = task.loss_and_outputs(model, batch)
+                    logs = torch.empty(len(chosen), outputs.shape[1]) if logs is None else logs
+                    logs[places] = outputs.float().log_softmax(dim=1).cpu()
+                else:
+                    loss = task.loss(model, batch)
+                per_example(loss, pool, chosen[places])
+                _descend(model, optimizer, loss.mean())
             if scheduler is not None:
                 scheduler.step()
             losses[places] = loss.detach().float().cpu()
-        yield Epoch(number, losses)
-    optimizer.zero_grad(set_to_none=True)
+        yield Epoch(number, losses, logs)
 
 
 def fit(
@@ -135,7 +144,15 @@ def fit(
 
     The best weights are those of lowest loss on a random share `held_out` of the pool, which is
     not trained on; training stops after `patience` epochs without a better one.
+
+    Raises:
+        PoolError: a pool of one example.
+        NonFiniteLossError: the loss became NaN or infinite; the message names an example.
     """
+    if len(pool) < 2:
+        raise PoolError(
+            "The pool has one example: fitting needs some to train on and some to judge."
+        )
     device = torch.device(device)
     shuffled = stream(seed, "held out of a fit").permutation(every(pool))
     size = min(max(1, round(held_out * len(pool))), len(pool) - 1)
@@ -186,8 +203,10 @@ def evaluate(
     loss, right = 0.0, 0.0
     classifies = task.has_outputs and task.likelihood == "categorical"
     with torch.no_grad():
-        for _, batch in batches(pool, chosen, batch_size=batch_size, device=torch.device(device)):
-            loss += float(task.loss(model, batch).sum())
+        for where, batch in batches(
+            pool, chosen, batch_size=batch_size, device=torch.device(device)
+        ):
+            loss += float(per_example(task.loss(model, batch), pool, where).double().sum())
             if classifies:
                 scores, labels = task.outputs(model, batch)
                 right += float((scores.argmax(dim=1) == labels).sum())
@@ -218,23 +237,43 @@ def with_learning_rate(
     if len(trained) == 0:
         return replace(recipe, learning_rate=LEARNING_RATES[1])
     count = max(1, round(_TRIAL_STEPS * recipe.batch_size / len(trained)))
-    losses = []
+    losses = {}
     for rate in LEARNING_RATES:
-        trial, tried = copy.deepcopy(model), replace(recipe, learning_rate=rate)
-        with seeded(seed):
-            for _ in epochs(
-                trial,
-                task,
-                pool,
-                tried,
-                count=count,
-                positions=trained,
-                seed=seed,
-                device=device,
-            ):
-                pass
-        losses.append(evaluate(trial, task, pool, positions=judged, device=device)[0])
-    return replace(recipe, learning_rate=LEARNING_RATES[int(np.argmin(losses))])
+        with differentiable():
+            trial, tried = copy.deepcopy(model), replace(recipe, learning_rate=rate)
+        passes = epochs(
+            trial, task, pool, tried, count=count, positions=trained, seed=seed, device=device
+        )
+        try:
+            with seeded(seed):
+                for _ in passes:
+                    pass
+            losses[rate] = evaluate(trial, task, pool, positions=judged, device=device)[0]
+        except NonFiniteLossError:
+            if rate == LEARNING_RATES[0]:
+                raise  # a higher one will not do better
+            break
+    return replace(recipe, learning_rate=min(losses, key=lambda rate: losses[rate]))
+
+
+def _cuts(count: int, batch_size: int) -> list[slice]:
+    """Where an order of examples is cut into batches.
+
+    An example left over alone joins the batch before it: BatchNorm cannot train on one.
+    """
+    starts = list(range(0, count, batch_size))
+    if len(starts) > 1 and count - starts[-1] == 1 < batch_size:
+        starts.pop()
+    return [slice(start, stop) for start, stop in zip(starts, [*starts[1:], count], strict=True)]
+
+
+def _descend(model: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    """One step of the optimizer; no gradient stays behind, in this model or another."""
+    slopes = gradient(loss, model)
+    for name, weight in model.named_parameters():
+        weight.grad = slopes.get(name)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from auditkit.errors import TaskError, UnreadableError
+
+_EXTRA = "_extra_state"  # where torch keeps what a module adds of its own
 
 
 def load_weights(model: nn.Module, checkpoint: Mapping[str, Tensor] | Path | str) -> None:
@@ -41,14 +42,21 @@ def read_weights(path: Path) -> Mapping[str, Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UnreadableError(
-            f"{path} holds more than weights, and loading it could run code: save "
+            f"{path} is damaged or holds more than weights, and loading that could run code: save "
             "model.state_dict() alone, or use safetensors."
         ) from error
-    except (OSError, SafetensorError, RuntimeError, EOFError) as error:
-        raise UnreadableError(f"The checkpoint {path} cannot be read: {error}.") from error
+    except Exception as error:  # noqa: BLE001 - damaged files end in all kinds of errors in torch
+        reason = f"{type(error).__name__}: {error}".splitlines()[0].rstrip(".")
+        raise UnreadableError(f"The checkpoint {path} cannot be read ({reason}).") from error
     if not isinstance(state, Mapping):
         raise UnreadableError(
             f"{path} holds a {type(state).__name__}: expected a state dict, as model.state_dict() "
             "gives."
         )
+    for name, value in state.items():
+        if not isinstance(name, str) or not (isinstance(value, Tensor) or name.endswith(_EXTRA)):
+            raise UnreadableError(
+                f"{path} holds a {type(value).__name__} under {name!r}: expected weights by name; "
+                "save model.state_dict() alone."
+            )
     return state

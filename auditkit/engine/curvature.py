@@ -6,8 +6,8 @@ gradient counts less along directions that much of the training data holds fast.
 
 H is estimated on a sample of the training examples from gradients at *sampled* targets, one
 draw per example, whose covariance is the Gauss-Newton matrix of the outputs exactly (Martens 2020,
-section 5): labels drawn from the predicted probabilities for cross-entropy, and normal deviates
-for squared error. A task without outputs falls back to its own losses under random signs
+section 5): labels drawn from the predicted probabilities for cross-entropy, and random signs for
+squared error. A task without outputs falls back to its own losses under random signs
 (the empirical Fisher matrix).
 """
 
@@ -23,7 +23,8 @@ from torch import Tensor, nn
 
 from auditkit.batches import batches, every
 from auditkit.engine.kfac import Factors, Recorder
-from auditkit.engine.passes import Weights
+from auditkit.engine.passes import Weights, at_least_single
+from auditkit.gradients import gradient
 from auditkit.pool import Pool
 from auditkit.seeds import stream
 from auditkit.subject import Task
@@ -124,15 +125,16 @@ def estimate(
     count = min(sample, len(pool))
     chosen = np.sort(stream(seed, "curvature").permutation(every(pool))[:count])
     generator = torch.Generator(device=device).manual_seed(seed)
-    weights = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
-    diagonal = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+    diagonal = {
+        name: torch.zeros_like(weight, dtype=at_least_single(weight.dtype))
+        for name, weight in model.named_parameters()
+        if weight.requires_grad
+    }
     with Recorder(model if factored else None) as recorder:
         for _, batch in batches(pool, chosen, batch_size=_BATCH, device=device):
             summed = _sampled_loss(task, model, batch, generator)
-            parts = torch.autograd.grad(summed, list(weights.values()), allow_unused=True)
-            for name, part in zip(weights, parts, strict=True):
-                if part is not None:
-                    diagonal[name] += part.square() / count
+            for name, part in gradient(summed, model).items():
+                diagonal[name] += part.to(diagonal[name].dtype).square() / count
             recorder.collect()
         factors = recorder.factors(examples=count)
     return Curvature(diagonal, factors)
@@ -147,12 +149,12 @@ def _sampled_loss(task: Task, model: nn.Module, batch: Batch, generator: torch.G
     outputs, _ = task.outputs(model, batch)
     values = outputs.detach()
     if task.likelihood == "categorical":
-        probabilities = values.softmax(dim=1)
+        probabilities = values.to(at_least_single(values.dtype)).softmax(dim=1)
         drawn = torch.multinomial(probabilities, 1, generator=generator)
         slope = probabilities.scatter_add(1, drawn, -torch.ones_like(probabilities[:, :1]))
     else:
-        noise = torch.randn(values.shape, generator=generator, device=values.device)
-        slope = noise.to(values.dtype) * (2 / values.shape[1]) ** 0.5
+        signs = 2 * torch.randint(0, 2, values.shape, generator=generator, device=values.device) - 1
+        slope = signs * (2 / values.shape[1]) ** 0.5
     return (outputs * slope).sum()
 
 

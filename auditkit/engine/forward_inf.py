@@ -17,11 +17,13 @@ loss would have been, had the model not trained on it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -35,9 +37,10 @@ from auditkit.engine.response import FiniteResponse
 from auditkit.engine.restore import private_copy
 from auditkit.engine.update import make_update
 from auditkit.errors import SettingError
+from auditkit.gradients import differentiable
 from auditkit.pool import Pool
 from auditkit.progress import SILENT, Progress
-from auditkit.scores import Holdout, Planted, Scores
+from auditkit.scores import Holdout, Planter, Scores
 from auditkit.seeds import seeded
 from auditkit.subject import Recipe, Task
 
@@ -98,10 +101,10 @@ class ForwardINF:
         progress: Progress = SILENT,
         warn: Callable[[str], None] | None = None,
     ) -> None:
-        if not (rise > 0 and damping >= 0):
+        if not (0 < rise < math.inf and 0 <= damping < math.inf):
             raise SettingError(
                 f"rise is {rise} and damping is {damping}: rise must be above and damping at least "
-                "zero."
+                "zero, both finite."
             )
         self.task, self.train = task, train
         self.recipe = recipe or Recipe()
@@ -138,7 +141,7 @@ class ForwardINF:
         values = np.zeros((len(rows), len(pool)), dtype=np.float64)
         steps = np.zeros(len(rows), dtype=np.float64)
         models = short = 0
-        with seeded(self.seed):
+        with seeded(self.seed), differentiable():
             for place, model in self._models():
                 models += 1
                 response = FiniteResponse(
@@ -181,8 +184,11 @@ class ForwardINF:
         folds: int = 5,
         epochs: int = 4,
         repeats: int = 1,
-        planted: Planted | None = None,
-        replay: ReplaySettings | None = None,
+        keep: float = 0.3,
+        unlearn: float = 0.0,
+        plant: Planter | None = None,
+        untrained: npt.NDArray[np.bool_] | None = None,
+        seed: int | None = None,
     ) -> Holdout:
         """Every example measured by models that did not train on it, without retraining any.
 
@@ -191,27 +197,34 @@ class ForwardINF:
             folds: into how many parts the pool is cut; each is held out once.
             epochs: of replay on the other folds; the fold is measured after each of them.
             repeats: how many times, each with other folds, all averaged.
-            planted: labels to exchange while replaying, to calibrate an audit on.
-            replay: how far to shrink, and what to unlearn and replay with.
+            keep: the share of the trained weights in the blend with fresh ones; 0 is short
+                training from scratch.
+            unlearn: how far each fold's mean loss is raised by one update before its replay.
+            plant: chooses labels to exchange while replaying, to calibrate an audit on.
+            untrained: bool [example]; examples that no replay trains on, because their labels are
+                in doubt; they are measured in their folds like the others.
+            seed: for folds, fresh weights and orders; by default the engine's.
 
         Raises:
             SettingError: fewer than two folds, more folds than examples, no epochs or repeats.
             TaskError: the model cannot be initialized anew, or labels cannot be exchanged.
         """
-        with seeded(self.seed):
+        seed = self.seed if seed is None else seed
+        with seeded(seed), differentiable():
             return hold_out(
                 self.task,
-                self._model,
+                (model for _, model in self._models()),
                 self.train if pool is None else pool,
                 folds=folds,
                 epochs=epochs,
                 repeats=repeats,
-                planted=planted,
-                replay=replay or ReplaySettings(),
+                plant=plant,
+                untrained=untrained,
+                replay=ReplaySettings(keep=keep, unlearn=unlearn, damping=self.damping),
                 recipe=self.recipe,
                 fresh=self._fresh,
                 pretrained=self._pretrained,
-                seed=self.seed,
+                seed=seed,
                 executor=self._executor,
                 progress=self._progress,
             )
@@ -263,7 +276,7 @@ class ForwardINF:
         return self._preconditioners[place]
 
 
-def _grouped(queries: Pool, groups: Sequence[str] | None) -> dict[str, np.ndarray]:
+def _grouped(queries: Pool, groups: Sequence[str] | None) -> dict[str, npt.NDArray[np.int64]]:
     """Positions of the queries by row: their own ids, or the groups' names."""
     names = queries.ids if groups is None else groups
     if len(names) != len(queries):

@@ -14,7 +14,7 @@ Labels that are wrong and memorized are invisible in the training loss; out of s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,7 +30,7 @@ from auditkit.engine.update import make_update
 from auditkit.errors import SettingError, TaskError
 from auditkit.pool import Pool, Positions
 from auditkit.progress import Progress
-from auditkit.scores import Holdout, Planted
+from auditkit.scores import ClassTables, Holdout, Planted, Planter
 from auditkit.seeds import stream
 from auditkit.subject import Recipe, Task
 from auditkit.training import epochs as train_epochs
@@ -48,22 +48,40 @@ class ReplaySettings:
         damping: of that update's curvature.
     """
 
-    keep: float = 0.4
+    keep: float = 0.3
     unlearn: float = 0.0
     damping: float = 1e-2
 
 
-@dataclass(frozen=True)
-class _Measured:
-    """A pool under one model: losses [example] and, with class outputs, the rest."""
+class _Sums:
+    """Losses, and log probabilities with class outputs, added up by example."""
 
-    losses: Tensor
-    log_probabilities: Tensor | None = None
-    targets: Tensor | None = None
+    def __init__(self, count: int) -> None:
+        self._losses, self._times = torch.zeros(count), torch.zeros(count)
+        self._logs: Tensor | None = None
+
+    def add(self, positions: Positions, losses: Tensor, logs: Tensor | None) -> None:
+        """Add one measurement of the examples at `positions`."""
+        self._losses[positions] += losses
+        self._times[positions] += 1
+        if logs is not None:
+            if self._logs is None:
+                self._logs = torch.zeros(len(self._losses), logs.shape[1])
+            self._logs[positions] += logs
+
+    @property
+    def losses(self) -> npt.NDArray[np.float32]:
+        """Mean loss, [example]; NaN where nothing was added."""
+        return (self._losses / self._times).numpy()
+
+    @property
+    def logs(self) -> npt.NDArray[np.float32] | None:
+        """Mean log probabilities, [example, class]; NaN where nothing was added."""
+        return None if self._logs is None else (self._logs / self._times[:, None]).numpy()
 
 
 class _Folder:
-    """One pass through all folds after another, adding up what they say."""
+    """One fold after another is held out; adds up what the replayed models say."""
 
     def __init__(
         self,
@@ -83,40 +101,37 @@ class _Folder:
         self.settings, self.recipe = settings, recipe
         self.fresh, self.pretrained, self.targets = fresh, pretrained, targets
         self.executor, self.seed = executor, seed
-        self.outside = torch.zeros(len(pool))
-        self.replayed = torch.zeros(len(pool))
-        self.log_probabilities: Tensor | None = None
-        self.measured, self.seen = torch.zeros(len(pool)), torch.zeros(len(pool))
+        self.outside, self.replayed = _Sums(len(pool)), _Sums(len(pool))
 
-    def run(self, held: Positions, rest: Positions, *, epochs: int, step: int) -> None:
+    def run(self, held: Positions, rest: Positions, *, epochs: int, seed: int) -> None:
         """Hold out the examples at `held`: forget them, replay `rest`, measure, add up."""
         model = self.start(held)
-        recipe = with_learning_rate(
+        self.recipe = with_learning_rate(  # chosen once, on the first fold
             self.recipe,
             model,
             self.task,
             self.pool,
             positions=rest,
-            seed=self.seed + step,
+            seed=seed,
             device=self.executor.device,
         )
-        self.recipe = recipe  # chosen once, on the first fold
         passes = train_epochs(
             model,
             self.task,
             self.pool,
-            recipe,
+            self.recipe,
             count=epochs,
             positions=rest,
             targets=self.targets,
-            seed=self.seed + step,
+            keep_probabilities=_has_classes(self.task),
+            seed=seed,
             device=self.executor.device,
         )
         for epoch in passes:
-            self.replayed[rest] += epoch.losses
-            self.seen[rest] += 1
+            self.replayed.add(rest, epoch.losses, epoch.log_probabilities)
             model.eval()
-            self.add(measure(self.task, model, self.pool, held, executor=self.executor), held)
+            losses, logs, _ = measure(self.task, model, self.pool, held, executor=self.executor)
+            self.outside.add(held, losses, logs)
 
     def start(self, held: Positions) -> nn.Module:
         """A copy of the model, shrunk and (if asked) with the fold unlearned."""
@@ -161,26 +176,17 @@ class _Folder:
                 if name in moved:
                     weight.copy_(moved[name])
 
-    def add(self, measured: _Measured, held: Positions) -> None:
-        """Add one measurement of a held-out fold."""
-        self.outside[held] += measured.losses
-        self.measured[held] += 1
-        if measured.log_probabilities is not None:
-            if self.log_probabilities is None:
-                classes = measured.log_probabilities.shape[1]
-                self.log_probabilities = torch.zeros(len(self.pool), classes)
-            self.log_probabilities[held] += measured.log_probabilities
-
 
 def hold_out(
     task: Task,
-    model: nn.Module,
+    models: Iterable[nn.Module],
     pool: Pool,
     *,
     folds: int,
     epochs: int,
     repeats: int,
-    planted: Planted | None,
+    plant: Planter | None,
+    untrained: npt.NDArray[np.bool_] | None,
     replay: ReplaySettings,
     recipe: Recipe,
     fresh: Callable[[], nn.Module] | None,
@@ -195,6 +201,23 @@ def hold_out(
     and the task's loss elsewhere. Planted labels are trained on; what is measured, always, are the
     pool's own.
 
+    Args:
+        task: gives losses and outputs.
+        models: the trained model, which is replayed, then those of its checkpoints.
+        pool: the examples.
+        folds: into how many parts the pool is cut.
+        epochs: of replay.
+        repeats: how many times, with other folds and fresh weights each.
+        plant: chooses labels to exchange in training; None for none.
+        untrained: bool [example]; examples that are measured in their folds and never replayed.
+        replay: how a fold is forgotten.
+        recipe: how the rest is replayed.
+        fresh: gives a newly initialized model.
+        pretrained: what to shrink toward instead.
+        seed: for folds, fresh weights and orders.
+        executor: runs the passes.
+        progress: is told of every fold.
+
     Raises:
         SettingError: folds, epochs or repeats out of range.
         TaskError: labels to plant and no class outputs.
@@ -205,41 +228,37 @@ def hold_out(
             f"{len(pool)} examples: there must be two folds or more and no more than examples, at "
             "least one epoch and repeat, and keep between 0 and 1."
         )
-    inside = measure(task, model, pool, every(pool), executor=executor)
+    inside, trained, targets = _inside(task, models, pool, executor=executor)
+    planted = _planted(task, inside, targets, plant)
     folder = _Folder(
         task,
-        model,
+        trained,
         pool,
         settings=replay,
         recipe=recipe,
         fresh=fresh,
         pretrained=pretrained,
-        targets=_exchanged(task, inside.targets, planted),
+        targets=_exchanged(targets, planted),
         executor=executor,
         seed=seed,
     )
     assigned = np.empty((repeats, len(pool)), dtype=np.int64)
+    replayable = np.ones(len(pool), dtype=bool) if untrained is None else ~untrained
     with progress.step("holding folds out", repeats * folds) as step:
         for repeat in range(repeats):
-            assigned[repeat] = assign(len(pool), inside.targets, folds=folds, seed=seed + repeat)
+            assigned[repeat] = assign(len(pool), targets, folds=folds, seed=seed + repeat)
             for fold in range(folds):
                 held = np.flatnonzero(assigned[repeat] == fold)
-                rest = np.flatnonzero(assigned[repeat] != fold)
-                folder.run(held, rest, epochs=epochs, step=repeat * folds + fold)
+                rest = np.flatnonzero((assigned[repeat] != fold) & replayable)
+                folder.run(held, rest, epochs=epochs, seed=seed + repeat * folds + fold)
                 step.advance()
-    outside_log = folder.log_probabilities
     return Holdout(
         ids=pool.ids,
-        inside=inside.losses.numpy(),
-        outside=(folder.outside / folder.measured).numpy(),
-        replayed=(folder.replayed / folder.seen).numpy(),
+        inside=inside.losses,
+        outside=folder.outside.losses,
+        replayed=_known(folder.replayed.losses, folder.outside.losses),
         folds=assigned,
-        probabilities_inside=_probabilities(inside.log_probabilities),
-        probabilities_outside=_probabilities(
-            None if outside_log is None else outside_log / folder.measured[:, None]
-        ),
-        targets=None if inside.targets is None else inside.targets.numpy(),
-        planted=planted,
+        classes=_tables(inside, folder, targets, planted),
     )
 
 
@@ -257,23 +276,69 @@ def assign(count: int, targets: Tensor | None, *, folds: int, seed: int) -> npt.
 
 def measure(
     task: Task, model: nn.Module, pool: Pool, positions: Positions, *, executor: LocalExecutor
-) -> _Measured:
-    """The loss of examples under a model, and their log probabilities with class outputs."""
-    if not (task.has_outputs and task.likelihood == "categorical"):
-        return _Measured(executor.measure(task.loss, model, pool, positions=positions))
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Losses [example] and, with class outputs, log probabilities [example, class] and labels."""
+    if not _has_classes(task):
+        return executor.measure(task.loss, model, pool, positions=positions), None, None
     logs, targets = executor.log_probabilities(task, model, pool, positions=positions)
-    return _Measured(-logs.gather(1, targets[:, None])[:, 0], logs, targets)
+    return -logs.gather(1, targets[:, None])[:, 0], logs, targets
 
 
-def _exchanged(task: Task, targets: Tensor | None, planted: Planted | None) -> Tensor | None:
-    if planted is None:
+def _has_classes(task: Task) -> bool:
+    return task.has_outputs and task.likelihood == "categorical"
+
+
+def _inside(
+    task: Task, models: Iterable[nn.Module], pool: Pool, *, executor: LocalExecutor
+) -> tuple[_Sums, nn.Module, Tensor | None]:
+    """What the trained model and its checkpoints say, the trained model, and the labels."""
+    sums, trained, targets = _Sums(len(pool)), None, None
+    for model in models:
+        trained = model if trained is None else trained
+        losses, logs, targets = measure(task, model, pool, every(pool), executor=executor)
+        sums.add(every(pool), losses, logs)
+    if trained is None:
+        raise SettingError("There is no model to hold examples out of.")
+    return sums, trained, targets
+
+
+def _planted(
+    task: Task, inside: _Sums, targets: Tensor | None, plant: Planter | None
+) -> Planted | None:
+    if plant is None:
         return None
-    if targets is None:
+    if inside.logs is None or targets is None:
         raise TaskError(f"Labels cannot be planted: {type(task).__name__} has no class outputs.")
+    return plant(np.exp(inside.logs), targets.numpy())
+
+
+def _exchanged(targets: Tensor | None, planted: Planted | None) -> Tensor | None:
+    """The labels with the planted ones in their places; None where nothing is planted."""
+    if planted is None or targets is None:
+        return None
     exchanged = targets.clone()
     exchanged[torch.from_numpy(planted.positions)] = torch.from_numpy(planted.labels)
     return exchanged
 
 
-def _probabilities(logs: Tensor | None) -> npt.NDArray[np.float32] | None:
-    return None if logs is None else logs.softmax(dim=1).numpy()
+def _tables(
+    inside: _Sums, folder: _Folder, targets: Tensor | None, planted: Planted | None
+) -> ClassTables | None:
+    outside, replayed = folder.outside.logs, folder.replayed.logs
+    if targets is None or inside.logs is None or outside is None or replayed is None:
+        return None
+    return ClassTables(
+        targets=targets.numpy(),
+        inside=inside.logs,
+        outside=outside,
+        replayed=_known(replayed, outside),
+        planted=planted,
+    )
+
+
+def _known(
+    values: npt.NDArray[np.float32], instead: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32]:
+    """The values, and others in their place where an example was never trained on."""
+    known: npt.NDArray[np.float32] = np.where(np.isnan(values), instead, values)
+    return known

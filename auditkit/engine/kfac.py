@@ -9,15 +9,17 @@ of both factors, where damping is exact: no splitting of the damping between the
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from types import TracebackType
+from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.hooks import RemovableHandle
 
-from auditkit.engine.passes import Weights
+from auditkit.engine.passes import Weights, at_least_single
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Factors:
         block = gradient[self.weight].reshape(shape[0], -1)
         if self.bias is not None:
             block = torch.cat([block, gradient[self.bias][:, None]], dim=1)
+        block = block.to(self.input_vectors.dtype)
         rotated = self.output_vectors.T @ block @ self.input_vectors
         rotated = rotated / (torch.outer(self.output_values, self.input_values) + ridge)
         solved = self.output_vectors @ rotated @ self.input_vectors.T
@@ -63,10 +66,16 @@ class _Layer:
         self.output_sum: Tensor | None = None
         self.places = 0
 
-    def see(self, module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> None:
+    def see(
+        self,
+        module: nn.Module,
+        arguments: tuple[Tensor, ...],
+        named: dict[str, Tensor],
+        output: Tensor,
+    ) -> None:
         """Forward hook: keep the input, and ask for the gradient at the output."""
         if output.requires_grad:
-            self.inputs.append(arguments[0].detach())
+            self.inputs.append((arguments[0] if arguments else named["input"]).detach())
             output.register_hook(self._keep_slope)  # type: ignore[no-untyped-call]  # as in torch
 
     def _keep_slope(self, slope: Tensor) -> None:
@@ -76,12 +85,12 @@ class _Layer:
         """Add what one backward pass left to the sums."""
         # Gradients arrive in the opposite order of the calls; the sums need no pairing.
         for value in self.inputs:
-            rows = self._input_rows(value)
+            rows = self._input_rows(value.to(at_least_single(value.dtype)))
             product = rows.T @ rows
             self.input_sum = product if self.input_sum is None else self.input_sum + product
             self.places += len(rows)
         for slope in self.slopes:
-            rows = self._output_rows(slope)
+            rows = self._output_rows(slope.to(at_least_single(slope.dtype)))
             product = rows.T @ rows
             self.output_sum = product if self.output_sum is None else self.output_sum + product
         self.inputs.clear()
@@ -139,15 +148,15 @@ class Recorder:
         self._hooks: list[RemovableHandle] = []
         if model is None:
             return
-        own = dict(model.named_parameters())  # a shared weight stands here under one name only
+        # A weight with several uses is left to the diagonal, which sees them all.
+        uses = Counter(id(weight) for _, weight in model.named_parameters(remove_duplicate=False))
         for name, module in model.named_modules():
-            if f"{name}.weight".lstrip(".") in own and _can_be_factored(module):
-                assert isinstance(module, nn.Linear | nn.Conv2d)  # noqa: S101 - for the type checker
+            if _can_be_factored(module) and uses[id(module.weight)] == 1:
                 self._layers.append(_Layer(name, module))
 
     def __enter__(self) -> Recorder:
         for layer in self._layers:
-            self._hooks.append(layer.module.register_forward_hook(layer.see))
+            self._hooks.append(layer.module.register_forward_hook(layer.see, with_kwargs=True))
         return self
 
     def __exit__(
@@ -170,12 +179,11 @@ class Recorder:
         return {name: factors for name, factors in found.items() if factors is not None}
 
 
-def _can_be_factored(module: nn.Module) -> bool:
+def _can_be_factored(module: nn.Module) -> TypeGuard[nn.Linear | nn.Conv2d]:
     """Plain Linear and ungrouped Conv2d layers whose weight is trained."""
-    if type(module) not in (nn.Linear, nn.Conv2d):
-        return False
-    assert isinstance(module, nn.Linear | nn.Conv2d)  # noqa: S101 - for the type checker
-    return module.weight.requires_grad and getattr(module, "groups", 1) == 1
+    if type(module) is nn.Linear or (type(module) is nn.Conv2d and module.groups == 1):
+        return module.weight.requires_grad
+    return False
 
 
 def _padded(value: Tensor, module: nn.Conv2d) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from auditkit.batches import collate, every
 from auditkit.checks import per_example
+from auditkit.errors import SettingError
 from auditkit.pool import Pool, Positions
 from auditkit.progress import SILENT, Progress
 from auditkit.subject import Task
@@ -43,7 +44,10 @@ class Executor(Protocol):
         positions: Positions | None = None,
         what: str = "loss",
     ) -> Tensor:
-        """The function on each example under the model, float32 [example], on the CPU."""
+        """The function on each example under the model, [example], on the CPU.
+
+        In float32, or in float64 where the task computes in it.
+        """
 
 
 class LocalExecutor:
@@ -59,6 +63,8 @@ class LocalExecutor:
         batch_size: int | None = None,
         progress: Progress = SILENT,
     ) -> None:
+        if batch_size is not None and batch_size < 1:
+            raise SettingError(f"batch_size is {batch_size}: it must be 1 or more.")
         self.device = device
         self.batch_size = batch_size or DEFAULT_BATCH_SIZE
         self._progress = progress
@@ -73,7 +79,9 @@ class LocalExecutor:
         positions: Positions | None = None,
         what: str = "loss",
     ) -> Tensor:
-        """The function on each example under the model, float32 [example], on the CPU.
+        """The function on each example under the model, [example], on the CPU.
+
+        In float32, or in float64 where the task computes in it.
 
         Args:
             function: `Task.loss` or `Task.measure`.
@@ -92,7 +100,7 @@ class LocalExecutor:
             values = call(function, model, batch, weights)
             if weights is None:
                 per_example(values, pool, where, what=what)
-            return values.float()
+            return values.to(at_least_single(values.dtype))
 
         return self._over(pool, positions, run, doing=f"measuring the {what}")
 
@@ -140,6 +148,11 @@ class LocalExecutor:
                 done += len(where)
                 step.advance(len(where))
         return torch.cat(parts)
+
+
+def at_least_single(dtype: torch.dtype) -> torch.dtype:
+    """The precision to sum and to factorize in: float32 for anything coarser."""
+    return torch.promote_types(dtype, torch.float32)
 
 
 def call(function: Function, model: nn.Module, batch: Batch, weights: Weights | None) -> Tensor:

@@ -24,7 +24,7 @@ class FiniteResponse:
         self._base: Tensor | None = None
 
     def base(self) -> Tensor:
-        """The measure of each example under the trained weights, float32 [example]."""
+        """The measure of each example under the trained weights, [example]."""
         if self._base is None:
             self._base = self._executor.measure(
                 self._function, self._model, self._pool, what=self._what

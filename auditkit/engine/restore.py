@@ -21,7 +21,8 @@ def private_copy(model: nn.Module, device: torch.device) -> nn.Module:
         TaskError: the model cannot be copied.
     """
     try:
-        copied = copy.deepcopy(model)
+        with torch.inference_mode(mode=False):
+            copied = copy.deepcopy(model)
     except (RuntimeError, TypeError) as error:
         raise TaskError(
             f"The model ({type(model).__name__}) cannot be copied ({error}): detach tensors it "
@@ -35,10 +36,19 @@ def blend(model: nn.Module, other: Mapping[str, Tensor], *, keep: float) -> None
     """Set the trainable weights to `keep * own + (1 - keep) * other`, in place.
 
     Frozen weights and buffers stay the model's own.
+
+    Raises:
+        TaskError: the other weights lack one of these, or have it in another shape.
     """
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if weight.requires_grad:
+                if name not in other or other[name].shape != weight.shape:
+                    got = f"of shape {tuple(other[name].shape)}" if name in other else "missing"
+                    raise TaskError(
+                        f"The weight {name!r} has shape {tuple(weight.shape)} in the model and is "
+                        f"{got} in the fresh or pretrained weights: give those of the same model."
+                    )
                 weight.mul_(keep).add_(other[name].to(weight), alpha=1 - keep)
 
 
@@ -53,7 +63,8 @@ def fresh_copy(model: nn.Module, device: torch.device) -> nn.Module:
         own = [weight for weight in layer.parameters(recurse=False) if weight.requires_grad]
         if not own:
             continue
-        reset = getattr(layer, "reset_parameters", None)
+        # torch's attention layers have theirs under the second name.
+        reset = getattr(layer, "reset_parameters", getattr(layer, "_reset_parameters", None))
         if reset is None:
             raise TaskError(
                 f"The layer {name or type(model).__name__!r} ({type(layer).__name__}) has weights "

@@ -20,14 +20,16 @@ from torch import Tensor, nn
 from auditkit.batches import batches
 from auditkit.checks import per_example
 from auditkit.engine.curvature import Preconditioner
-from auditkit.engine.passes import Executor, Function, Weights
-from auditkit.errors import StepError, TaskError
+from auditkit.engine.passes import Executor, Function, Weights, at_least_single
+from auditkit.errors import StepError
+from auditkit.gradients import gradient
 from auditkit.pool import Pool, Positions
 
 _TOLERANCE = 0.05
 _READINGS = 60
 _BELOW = 8
 _LEAST = 1e-4
+_CLOSEST = 1e-6
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ def make_update(
     executor: Executor,
     device: torch.device,
 ) -> Update:
-    """The update that raises the mean measure of a group of queries by `rise`, or as far as it goes.
+    """The update that raises the mean measure of a group of queries by `rise`, if it goes so far.
 
     Args:
         function: the query-side measure, `Task.measure` or `Task.loss`.
@@ -74,9 +76,9 @@ def make_update(
         StepError: the measure has no gradient at the query, or does not rise along the update.
         TaskError: the measure does not depend on the weights of the model it is given.
     """
-    gradient = mean_gradient(function, model, pool, positions, device=device)
-    direction = precondition(gradient)
-    slope = sum(float((gradient[name] * direction[name]).sum()) for name in gradient)
+    slopes = mean_gradient(function, model, pool, positions, device=device)
+    direction = precondition(slopes)
+    slope = sum(float((slopes[name] * direction[name]).sum()) for name in slopes)
     name = pool.ids[int(positions[0])]
     if not slope > 0 or not math.isfinite(slope):
         raise StepError(
@@ -108,24 +110,15 @@ def mean_gradient(
     Raises:
         TaskError: the measure does not depend on the weights of the model it is given.
     """
-    weights = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
-    total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
-    reached = False
+    total = {
+        name: torch.zeros_like(weight, dtype=at_least_single(weight.dtype))
+        for name, weight in model.named_parameters()
+        if weight.requires_grad
+    }
     for where, batch in batches(pool, positions, batch_size=batch_size, device=device):
         values = per_example(function(model, batch), pool, where, what="measure")
-        if not values.requires_grad:
-            continue
-        parts = torch.autograd.grad(values.sum(), list(weights.values()), allow_unused=True)
-        for name, part in zip(weights, parts, strict=True):
-            if part is not None:
-                total[name] += part / len(positions)
-                reached = True
-    if not reached:
-        raise TaskError(
-            "The task's measure does not depend on the weights of the model it is given: in "
-            "`loss`, `measure` and `outputs`, call the `model` argument, not `self.model`, and "
-            "keep its weights trainable."
-        )
+        for name, part in gradient(values.sum(), model).items():
+            total[name] += part / len(positions)
     return total
 
 
@@ -136,24 +129,33 @@ def line_search(
 
     The measure need not rise forever along the update: the search begins far below the first-order
     guess, doubles until the rise is reached for the first time, and closes in by geometric means.
-    Where it is never reached, half the highest rise seen is sought instead. The weights are reset
-    before every reading: `rise_at` starts from the trained ones each time.
+    Where it is never reached, half the highest rise seen is sought instead; where the measure jumps
+    over it, the step is the one just beyond the jump. The weights are reset before every reading:
+    `rise_at` starts from the trained ones each time.
 
     Raises:
         StepError: the measure never rises.
     """
-    low, high, best = 0.0, math.inf, 0.0
+    low, high, beyond, best = 0.0, math.inf, math.nan, 0.0
     step = guess / 2**_BELOW
     for _ in range(_READINGS):
         reached = rise_at(step)
         best = max(best, reached) if math.isfinite(reached) else best
         if abs(reached - rise) <= _TOLERANCE * rise:
             return step, rise
-        if reached < rise and math.isinf(high):
-            low, step = step, step * 2
-            continue
-        low, high = (step, high) if reached < rise else (low, step)
-        step = math.sqrt(low * high) if low > 0 else high / 2
+        if reached < rise:
+            low = step
+        else:
+            high, beyond = step, reached
+        if math.isinf(high):
+            step = step * 2
+        elif high - low > _CLOSEST * high:
+            step = math.sqrt(low * high) if low > 0 else high / 2
+        else:
+            break
+    if math.isfinite(beyond):
+        return high, rise
+    best = min(best, rise)
     if not best > _LEAST:
         raise StepError(
             f"No step along the update raises the measure of query {query!r} (highest rise seen: "
@@ -164,4 +166,7 @@ def line_search(
 
 def _moved(model: nn.Module, direction: Weights, step: float) -> dict[str, Tensor]:
     own = dict(model.named_parameters())
-    return {name: own[name].detach() + step * move for name, move in direction.items()}
+    return {
+        name: (own[name].detach() + step * move).to(own[name].dtype)
+        for name, move in direction.items()
+    }

@@ -43,6 +43,9 @@ class ClassificationTask(Task):
                 f"The model gives scores of shape {tuple(scores.shape)} for labels of shape "
                 f"{tuple(labels.shape)}: expected [batch, class] and [batch]."
             )
+        if labels.is_floating_point() and not bool((labels == labels.round()).all()):
+            wrong = float(labels[labels != labels.round()][0])
+            raise LabelError(f"A label is {wrong}: labels must be whole numbers, one per class.")
         labels = labels.long()
         self._check_range(labels, classes=scores.shape[1])
         return scores, labels
@@ -51,6 +54,13 @@ class ClassificationTask(Task):
         """Cross-entropy per example, in nats, [batch]."""
         scores, labels = self.outputs(model, batch)
         return functional.cross_entropy(scores, labels, reduction="none")
+
+    def loss_and_outputs(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Cross-entropy and class scores of one pass; of two where a subclass has its own loss."""
+        if type(self).loss is not ClassificationTask.loss:
+            return super().loss_and_outputs(model, batch)
+        scores, labels = self.outputs(model, batch)
+        return functional.cross_entropy(scores, labels, reduction="none"), scores.detach()
 
     def measure(self, model: nn.Module, batch: Batch) -> Tensor:
         """The negative margin: minus the log-odds of the label, in nats, [batch].

@@ -1,0 +1,205 @@
+"""One audit, from a subject to a stored run with its report.
+
+`run` is the whole of it. What it calls, in that order: the audit's own requirements, the sums that
+say what was audited, the audit on the engine, the store and the report; plugins are told at last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import polars as pl
+from pydantic import ValidationError
+
+from auditkit import fingerprint, store
+from auditkit.audit import AuditClass, AuditContext, AuditResult, Note, Number, Section, Settings
+from auditkit.devices import check_device
+from auditkit.engine import ForwardINF
+from auditkit.errors import AuditkitError, PluginError, SettingError, did_you_mean
+from auditkit.plugins import said
+from auditkit.progress import SILENT, Progress
+from auditkit.record import Job, Stages, run_record, subject_record
+from auditkit.registry import Registry
+from auditkit.report.previews import preview_frame
+from auditkit.report.render import render
+from auditkit.seeds import seeded
+from auditkit.store import Run
+from auditkit.subject import Subject
+
+
+def run(
+    audit: str | AuditClass,
+    subject: Subject,
+    *,
+    out: Path | str = "runs",
+    settings: Mapping[str, Number] | Settings | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    batch_size: int | None = None,
+    top: int = 200,
+    progress: Progress = SILENT,
+    command: str | None = None,
+    registry: Registry | None = None,
+) -> Run:
+    """Run an audit on a subject, store what it found and render its report.
+
+    Args:
+        audit: the name of an audit, or an audit class.
+        subject: what is audited; it and all random states come back as they were.
+        out: the folder that holds runs; the run gets a folder of its own there.
+        settings: the audit's settings, by name or as an object; defaults for what is left out.
+        seed: every random choice derives from it.
+        device: torch's name of the device to work on.
+        batch_size: examples per forward pass; None lets the engine choose.
+        top: how many findings, worst first, the report shows with their examples.
+        progress: where passes say how far they are.
+        command: the command line to record.
+        registry: the plugins to use; by default those installed.
+
+    Raises:
+        UnknownNameError: there is no audit of that name.
+        SettingError: a setting does not exist or is out of range, or there is no such device.
+        AuditkitError: the subject or the data cannot be audited, or the run not be stored.
+    """
+    registry = registry or Registry()
+    audit_class = registry.audit(audit) if isinstance(audit, str) else audit
+    job = Job(
+        audit_class,
+        subject,
+        check_settings(audit_class, settings or {}),
+        seed=seed,
+        device=device,
+        batch_size=batch_size,
+        top=top,
+        command=command,
+        plugin=registry.origin(audit_class),
+    )
+    check_device(device)
+    audit_class.requirements.check(subject, audit_class.name)
+    stages, run_id, told = Stages(), store.new_id(), len(registry.warnings)
+    with seeded(seed), store.writing(Path(out), audit_class.name, run_id) as (folder, final):
+        with stages.time("reading"):
+            about, notes = subject_record(subject, progress=progress), _data_notes(subject)
+        with stages.time("audit"):
+            result = _audit(job, notes, progress)
+        with stages.time("previews"):
+            previews = _previews(job, result)
+        record = run_record(job, result, about, run_id, stages.seconds)
+        store.write_result(folder, record, result, previews)
+        render_report(Run(folder, record), audit_class, registry=registry)
+    finished = Run(final, record)
+    registry.audit_finished(finished)
+    return replace(finished, warnings=tuple(registry.warnings[told:]))
+
+
+def check_settings(audit: AuditClass, given: Mapping[str, Number] | Settings) -> Settings:
+    """The audit's settings with what is given, checked.
+
+    Raises:
+        SettingError: a setting that does not exist, or a value out of its range.
+    """
+    declared: type[Settings] = audit.settings
+    if isinstance(given, Settings):
+        if not isinstance(given, declared):
+            raise SettingError(
+                f"The settings are {type(given).__name__} and the {audit.name} audit takes "
+                f"{declared.__name__}."
+            )
+        return given
+    known = declared.model_fields
+    for name in given:
+        if name not in known:
+            raise SettingError(
+                f"The {audit.name} audit has no setting {name!r}; {did_you_mean(name, known)}"
+            )
+    try:
+        return declared.model_validate(dict(given))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        name = str(first["loc"][0]) if first["loc"] else "settings"
+        raise SettingError(
+            f"The setting {name!r} of the {audit.name} audit is {given.get(name)!r}: "
+            f"{first['msg'][0].lower()}{first['msg'][1:]}."
+        ) from error
+
+
+def render_report(run: Run, audit: AuditClass, *, registry: Registry) -> Path:
+    """Render the report of a run from its folder, again or for the first time.
+
+    Raises:
+        StoreError: the run cannot be read, or the report not be written.
+        PluginError: the audit fails to make sections of its own result.
+    """
+    try:
+        sections: list[Section] = list(audit().sections(run.result))
+    except AuditkitError:
+        raise
+    except Exception as error:
+        raise PluginError(
+            f"The {audit.name} audit failed to make the sections of its report with {said(error)}."
+        ) from error
+    sections += registry.report_sections(audit.name, run.result)
+    with store.writable(run.path.parent):
+        return render(run, sections, template_folders=registry.template_folders())
+
+
+def _audit(job: Job, notes: list[Note], progress: Progress) -> AuditResult:
+    """The audit's result, with every note that came up on the way."""
+    subject = job.subject
+    engine = ForwardINF(
+        subject.task,
+        train=subject.train,
+        checkpoints=subject.checkpoints,
+        recipe=subject.recipe,
+        fresh=subject.fresh,
+        pretrained=subject.pretrained,
+        seed=job.seed,
+        device=job.device,
+        batch_size=job.batch_size,
+        progress=progress,
+        warn=lambda text: notes.append(Note(level="warning", text=text)),
+    )
+    context = AuditContext(
+        subject=subject,
+        settings=job.settings,
+        engine=engine,
+        seed=job.seed,
+        progress=progress,
+        notes=notes,
+    )
+    result: object = job.audit().audit(context)
+    if not isinstance(result, AuditResult):
+        raise PluginError(
+            f"The {job.audit.name} audit returned a {type(result).__name__}: `audit` returns an "
+            "auditkit.AuditResult."
+        )
+    every = [*notes, *result.notes]
+    return replace(result, notes=tuple(dict.fromkeys(every)))
+
+
+def _previews(job: Job, result: AuditResult) -> pl.DataFrame:
+    """What the reader sees of the examples the report shows."""
+    pool = job.subject.train if job.audit.judged == "train" else job.subject.queries
+    if pool is None:
+        raise PluginError(
+            f"The {job.audit.name} audit judges queries and ran without any: its requirements must "
+            'say `queries="required"`.'
+        )
+    shown = result.findings.frame["example_id"].unique(maintain_order=True).head(job.top)
+    return preview_frame(pool, shown.to_list())
+
+
+def _data_notes(subject: Subject) -> list[Note]:
+    notes = []
+    for name, pool in (("train pool", subject.train), ("queries", subject.queries)):
+        unstable = None if pool is None else fingerprint.first_unstable(pool)
+        if unstable is not None:
+            text = (
+                f"The example {unstable!r} of the {name} differs when it is read twice, by random "
+                "augmentation perhaps: what is measured of it is one random reading; give the "
+                "audit the data without augmentation, and augment in Recipe(augment=...)."
+            )
+            notes.append(Note(level="warning", text=text))
+    return notes

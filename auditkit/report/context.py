@@ -1,0 +1,314 @@
+"""What templates may use: the typed contract between a report's data and its looks.
+
+A template is given `report`, a `ReportContext`; a section's template is given `section` besides, a
+`SectionView`. Every text is plain and escaped by the template engine; only the fields of type
+`Markup` are put into the page as they are, and none of them holds data that was not escaped.
+Nothing under `templates/` computes: numbers come as the text to show.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from markupsafe import Markup
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fact:
+    """A name and a value, both to be shown.
+
+    Attributes:
+        name: what it is, as a heading.
+        value: the value, as text.
+    """
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FactGroup:
+    """Facts of one kind.
+
+    Attributes:
+        title: what they have in common.
+        facts: in the order to be shown.
+    """
+
+    title: str
+    facts: tuple[Fact, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoteView:
+    """A line the reader must see.
+
+    Attributes:
+        level: `info` or `warning`.
+        text: one or two sentences.
+    """
+
+    level: Literal["info", "warning"]
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelfCheckView:
+    """Whether training examples, as queries, found themselves.
+
+    Attributes:
+        passed: whether at least half were found first.
+        top1: share found first, in percent.
+        top5: share found among the first five, in percent.
+        queries: how many were asked.
+        candidates: among how many each was to be found.
+    """
+
+    passed: bool
+    top1: str
+    top5: str
+    queries: str
+    candidates: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FigureView:
+    """A chart and its caption.
+
+    Attributes:
+        svg: the chart, inline SVG.
+        caption: the sentence that says what to see.
+    """
+
+    svg: Markup
+    caption: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColumnView:
+    """The head of a table's column.
+
+    Attributes:
+        title: the heading.
+        numeric: whether its cells are numbers, to be set flush right.
+    """
+
+    title: str
+    numeric: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellView:
+    """One cell of a table.
+
+    Attributes:
+        text: what is shown.
+        sort: a number to sort by, empty where there is none; None in columns sorted by their text.
+    """
+
+    text: str
+    sort: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableView:
+    """A small table, all of it shown.
+
+    Attributes:
+        columns: the heads.
+        rows: one tuple of cells per row, as many as there are columns.
+    """
+
+    columns: tuple[ColumnView, ...]
+    rows: tuple[tuple[CellView, ...], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SectionView:
+    """A part of the report between the answer and the findings.
+
+    Attributes:
+        name: unique in the page, for links to it.
+        title: the heading.
+        paragraphs: plain sentences.
+        figures: charts.
+        table: a small table, or None.
+        template: the template that shows it.
+    """
+
+    name: str
+    title: str
+    paragraphs: tuple[str, ...]
+    figures: tuple[FigureView, ...]
+    table: TableView | None
+    template: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExampleView:
+    """What the reader sees of an example.
+
+    Attributes:
+        kind: `image`, `text`, `row` or `none`, which says what else is filled.
+        image: a `data:` address of the thumbnail.
+        width: of the image as shown, in CSS pixels.
+        height: of the image as shown, in CSS pixels.
+        text: the beginning of the text, or all of it.
+        rest: what follows the beginning; empty where the text is short.
+        cells: the first cells of the row.
+        more_cells: the other cells of the row.
+    """
+
+    kind: Literal["image", "text", "row", "none"]
+    image: str = ""
+    width: int = 0
+    height: int = 0
+    text: str = ""
+    rest: str = ""
+    cells: tuple[Fact, ...] = ()
+    more_cells: tuple[Fact, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class FindingView:
+    """A row of the table of findings.
+
+    Attributes:
+        id: the example's id.
+        rank: 1 is the worst.
+        example: what the reader sees of it.
+        probability: that the claim is right; sorts by its number.
+        percent: the probability in whole percent; None where nothing is claimed.
+        score: higher is worse; sorts by its number.
+        flagged: whether a person should look at it.
+        cells: the audit's own columns.
+        choices: for each filter, the place of this row's value among the choices, as one text.
+        record: JSON of what an exported decision says: `example_id`, and `suggested_label` if any.
+    """
+
+    id: str
+    rank: int
+    example: ExampleView
+    probability: CellView
+    percent: int | None
+    score: CellView
+    flagged: bool
+    cells: tuple[CellView, ...]
+    choices: str
+    record: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilterView:
+    """A column whose values can be chosen from.
+
+    Attributes:
+        name: unique in the page.
+        title: the column's heading.
+        choices: its values among the rows shown.
+    """
+
+    name: str
+    title: str
+    choices: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FindingsView:
+    """The table of findings.
+
+    Attributes:
+        columns: the audit's own columns.
+        rows: the worst first.
+        filters: columns to choose values of.
+        shown: what is shown of what was judged, in words.
+        has_probability: whether the audit claims probabilities.
+        has_suggestion: whether there is a label to change to.
+        has_flags: whether some rows are flagged and others not.
+        file_name: the name of an exported file of decisions.
+    """
+
+    columns: tuple[ColumnView, ...]
+    rows: tuple[FindingView, ...]
+    filters: tuple[FilterView, ...]
+    shown: str
+    has_probability: bool
+    has_suggestion: bool
+    has_flags: bool
+    file_name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubjectView:
+    """What was audited.
+
+    Attributes:
+        name: what it is called.
+        description: sentences on where it came from and what of it was used.
+        facts: sizes of model and pools.
+    """
+
+    name: str
+    description: tuple[str, ...]
+    facts: tuple[Fact, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepeatView:
+    """What is needed to do it again.
+
+    Attributes:
+        command: the command line; None for a run from Python.
+        python: the call in Python.
+        groups: settings, hashes, versions, time and memory.
+    """
+
+    command: str | None
+    python: str
+    groups: tuple[FactGroup, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportContext:
+    """Everything a report says.
+
+    Attributes:
+        title: the audit's heading.
+        question: what the audit asks.
+        audit: the audit's name.
+        run_id: the short id of the run.
+        created: when it was stored, in UTC.
+        version: of auditkit, at the time of the run.
+        answer: the answer in one sentence.
+        headline: the first numbers behind the answer.
+        further: the other numbers behind the answer.
+        notes: what the reader must know, warnings first.
+        self_check: how the engine did, or None if it was not asked.
+        sections: the parts between the answer and the findings.
+        findings: the table of findings.
+        subject: what was audited.
+        repeat: what is needed to do it again.
+        policy: the Content-Security-Policy of the page.
+        style: the stylesheet, a whole element.
+        scripts: the page's scripts, whole elements.
+    """
+
+    title: str
+    question: str
+    audit: str
+    run_id: str
+    created: str
+    version: str
+    answer: str
+    headline: tuple[Fact, ...]
+    further: tuple[Fact, ...]
+    notes: tuple[NoteView, ...]
+    self_check: SelfCheckView | None
+    sections: tuple[SectionView, ...]
+    findings: FindingsView
+    subject: SubjectView
+    repeat: RepeatView
+    policy: str
+    style: Markup
+    scripts: tuple[Markup, ...]

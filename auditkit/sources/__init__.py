@@ -1,0 +1,137 @@
+"""From a reference on the command line to a `Subject`.
+
+A reference is the place of a Python object (`package.module:name`, `path/file.py:name`), a table
+(`.csv`, `.tsv`, `.parquet`, `.ndjson`, `.jsonl`), a folder of images in class folders, or, with
+`--embeddings`, a file of embeddings. Readers are imported where they are needed: this module, which
+the command line imports, imports neither torch nor skrub.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from auditkit.errors import (
+    SettingError,
+    SubjectReferenceError,
+    UnreadableError,
+    UsageError,
+    did_you_mean,
+)
+from auditkit.progress import SILENT, Progress
+from auditkit.sources.folders import IMAGE_SUFFIXES
+from auditkit.sources.frames import TABLE_SUFFIXES
+from auditkit.sources.objects import is_object_reference, load_object
+
+if TYPE_CHECKING:
+    from auditkit.hookspecs import SourceOptions
+    from auditkit.subject import Subject
+
+__all__ = ["load"]
+
+_UNSAFE_SUFFIXES = (".pkl", ".pickle", ".joblib", ".dill", ".pt", ".pth", ".bin", ".ckpt")
+_ARRAY_SUFFIXES = (".npy", ".npz")
+
+_ALL_OPTIONS = ("label", "id", "text", "drop", "embeddings", "trusted", "evaluation")
+_OBJECT_REASON = (
+    "the subject is a Python object, which says all of that itself: leave the option out, and set "
+    "`Subject(train=..., queries=...)` in the code"
+)
+_FOLDER_REASON = (
+    "the subject is a folder of images, whose labels are the names of its class folders and whose "
+    "ids are paths: leave the option out"
+)
+
+
+def load(reference: str, options: SourceOptions, *, progress: Progress = SILENT) -> Subject:
+    """The subject a reference leads to.
+
+    Data that comes without a model is given a small one, trained on it (`options.seed`,
+    `options.device`); the subject's description says what was used and how well it does.
+
+    Raises:
+        UsageError: the reference leads nowhere, or an option does not fit it.
+        DataError: the data cannot be read or audited; the message says which part.
+    """
+    if is_object_reference(reference):
+        _refuse(options, _ALL_OPTIONS, reason=_OBJECT_REASON)
+        return load_object(reference)
+    if options.trusted is not None and options.evaluation is not None:
+        raise SettingError(
+            f"Both a trusted set ({options.trusted}) and an evaluation set ({options.evaluation}) "
+            "were given: a subject has one set of queries, so leave one out."
+        )
+    path = existing(reference)
+    if options.embeddings:
+        from auditkit.sources.embeddings import load_embeddings  # noqa: PLC0415 - imports torch
+
+        _refuse(options, ("text",), reason="embeddings hold numbers only: leave it out")
+        return load_embeddings(path, options, progress=progress)
+    if path.is_dir():
+        from auditkit.sources.images import load_images  # noqa: PLC0415 - imports torch
+
+        _refuse(options, ("label", "id", "text", "drop"), reason=_FOLDER_REASON)
+        return load_images(path, options, progress=progress)
+    if path.suffix.lower() in TABLE_SUFFIXES:
+        from auditkit.sources.tables import load_table  # noqa: PLC0415 - imports torch and skrub
+
+        return load_table(path, options, progress=progress)
+    raise _unknown_file(path)
+
+
+def existing(reference: str) -> Path:
+    """The path, if there is something there.
+
+    Raises:
+        SubjectReferenceError: there is not; the message names the most similar neighbour.
+    """
+    path = Path(reference).expanduser()
+    try:
+        if path.exists():
+            return path
+        known = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else None
+    except (OSError, ValueError) as error:
+        raise SubjectReferenceError(
+            f"The path {reference!r} cannot be opened: {error}; give a table, a folder of images, "
+            "or the place of an object as package.module:name or file.py:name."
+        ) from error
+    if known is None:
+        advice = f"there is no folder {str(path.parent)!r} either."
+    else:
+        advice = did_you_mean(path.name, (name for name in known if not name.startswith(".")))
+    raise SubjectReferenceError(f"There is nothing at {reference!r}: {advice}")
+
+
+def _refuse(options: SourceOptions, names: tuple[str, ...], *, reason: str) -> None:
+    given = [name for name in names if getattr(options, name)]
+    if given:
+        raise SettingError(f"--{given[0]} was given, and {reason}.")
+
+
+def _unknown_file(path: Path) -> UsageError | UnreadableError:
+    suffix = path.suffix.lower()
+    if suffix in _UNSAFE_SUFFIXES:
+        return UnreadableError(
+            f"{path.name} is a pickle or a file that may hold one, and loading it could run code "
+            "that somebody else wrote: save the data as a Parquet, CSV or .npy file, or load it in "
+            "a Python file of your own and give that as file.py:name."
+        )
+    if suffix in _ARRAY_SUFFIXES:
+        return SettingError(
+            f"{path.name} holds an array: add --embeddings, and --label with a file of labels "
+            "(.npy files are read, .npz files are not)."
+        )
+    if suffix == ".py":
+        return SubjectReferenceError(
+            f"{path.name} is Python code: say which object in it is the subject, as "
+            f"{path.name}:name."
+        )
+    if suffix in IMAGE_SUFFIXES:
+        return SubjectReferenceError(
+            f"{path.name} is one image: give a folder with one folder of images per class."
+        )
+    known = ", ".join(TABLE_SUFFIXES)
+    return SubjectReferenceError(
+        f"{path.name} has the extension {suffix or '(none)'!r}, which is not read: expected a "
+        f"table ({known}), a folder of images, or file.py:name."
+    )

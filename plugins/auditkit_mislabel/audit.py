@@ -1,0 +1,253 @@
+"""Which labels are wrong? The audit: measure by `holdout`, judge, and put into words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from pydantic import Field
+
+from auditkit import (
+    Audit,
+    AuditContext,
+    AuditResult,
+    ClassTables,
+    Findings,
+    Holdout,
+    Requirements,
+    Section,
+    SelfCheck,
+    Settings,
+)
+from auditkit.errors import EngineError, LabelError
+from auditkit_mislabel import baselines, sections
+from auditkit_mislabel.judgement import Judgement, judge
+from auditkit_mislabel.planting import Planting
+
+BUDGETS = (20, 100, 500)
+"""Review budgets for which the report says how many findings are expected to be real."""
+
+_BETTER = 0.02
+
+
+class MislabelSettings(Settings):
+    """What can be set on the mislabel audit."""
+
+    thorough: bool = Field(
+        default=False,
+        description="Replay a second time without the doubtful labels: a better ranking for about "
+        "two and a half times the time.",
+    )
+    folds: int = Field(default=5, ge=2, description="Into how many parts the data is held out.")
+    epochs: int = Field(default=4, ge=1, description="Epochs of replay per fold.")
+    threshold: float = Field(
+        default=0.5,
+        gt=0,
+        lt=1,
+        description="Probability of being wrong from which on a label is flagged.",
+    )
+
+
+class MislabelAudit(Audit[MislabelSettings]):
+    """Every label of the train pool, judged out of sample.
+
+    Queries, where the subject has them, are a trusted set: examples whose labels are known to be
+    right. They are replayed and held out with the others and calibrate the probabilities.
+    """
+
+    name = "mislabel"
+    title = "Wrong labels"
+    question = "Which labels are wrong?"
+    fail_on = "estimated share of wrong labels"
+    requirements = Requirements(likelihood="categorical", queries="optional")
+    settings = MislabelSettings
+
+    def audit(self, context: AuditContext[MislabelSettings]) -> AuditResult:
+        """Hold out, judge, compare with the baselines.
+
+        Raises:
+            LabelError: fewer than two classes among the labels.
+        """
+        settings, train = context.settings, context.subject.train
+        extra = context.subject.queries
+        pool = train if extra is None else train.joined(extra)
+        trusted = np.arange(len(pool)) >= len(train)
+        held = context.engine.holdout(
+            pool,
+            folds=settings.folds,
+            epochs=settings.epochs,
+            plant=Planting(seed=context.seed, among=len(train)),
+        )
+        tables, again = _checked(held), None
+        judged = judge(tables, trusted=trusted)
+        if settings.thorough:
+            again = context.engine.holdout(
+                pool,
+                folds=settings.folds,
+                epochs=settings.epochs + 2,
+                untrained=judged.probability >= 0.5,
+                seed=context.seed + 1,
+            )
+            judged = judge(tables, again=again.classes, trusted=trusted)
+        _say_what_was_used(context)
+        return _result(context, held, tables, judged)
+
+    def sections(self, result: AuditResult) -> Sequence[Section]:
+        """How far to review, which classes are confused, how far to trust it."""
+        return sections.sections(result)
+
+
+def _checked(held: Holdout) -> ClassTables:
+    if held.classes is None or len(np.unique(held.classes.targets)) < 2:
+        raise LabelError(
+            "All labels are of one class: the mislabel audit needs at least two classes."
+        )
+    return held.classes
+
+
+def _say_what_was_used(context: AuditContext[MislabelSettings]) -> None:
+    """Notes on what the subject brought and the audit could or could not use."""
+    subject = context.subject
+    if subject.queries is not None:
+        context.note(f"{len(subject.queries)} trusted examples calibrate the probabilities.")
+    if subject.checkpoints:
+        context.note(f"{len(subject.checkpoints)} checkpoints are heard beside the trained model.")
+    if not baselines.has_cleanlab():
+        context.note(
+            "Confident learning is not compared: install the extra auditkit-influence[cleanlab]."
+        )
+
+
+def _result(
+    context: AuditContext[MislabelSettings],
+    held: Holdout,
+    tables: ClassTables,
+    judged: Judgement,
+) -> AuditResult:
+    train = context.subject.train
+    count = len(train)
+    names = _class_names(context, tables)
+    probability = judged.probability[:count]
+    flagged = probability >= context.settings.threshold
+    beside = {name: score[:count] for name, score in baselines.baselines(held).items()}
+    findings = Findings.ranked(
+        train.ids,
+        judged.score[:count],
+        probability=probability,
+        flagged=flagged,
+        columns={
+            "given_label": names[tables.targets[:count]],
+            "suggested_label": names[judged.suggested[:count]],
+            "training_loss": held.inside[:count].astype(np.float64),
+            "loss_outside": held.outside[:count].astype(np.float64),
+            **{
+                name.replace(" ", "_"): score.astype(np.float64)
+                for name, score in beside.items()
+                if name == baselines.CONFIDENT
+            },
+        },
+    )
+    recovery = _recovery(context, held, tables, judged)
+    wrong = float(probability.sum())
+    return AuditResult(
+        findings=findings,
+        answer=_answer(wrong, int(flagged.sum()), count),
+        rate=wrong / count,
+        summary={
+            "wrong labels": wrong,
+            "flagged": int(flagged.sum()),
+            "labels judged": count,
+            "planted labels": 0 if tables.planted is None else len(tables.planted.positions),
+            "weight of replayed loss": judged.calibration.weight,
+            "weight of trained model": judged.trust,
+        },
+        tables={
+            "budgets": _budgets(findings),
+            "confusions": _confusions(findings),
+            "recovery": recovery,
+            "agreement": pl.DataFrame(
+                list(baselines.agreement(flagged, beside).items()),
+                schema={"baseline": pl.String(), "agreement": pl.Float64()},
+                orient="row",
+            ),
+        },
+        self_check=_self_check(context),
+    )
+
+
+def _answer(wrong: float, flagged: int, count: int) -> str:
+    if round(wrong) == 0:
+        return f"None of the {count:,} labels looks wrong."
+    return (
+        f"About {round(wrong):,} of {count:,} labels ({wrong / count:.1%}) are probably wrong, and "
+        f"{flagged:,} are more likely wrong than right."
+    )
+
+
+def _class_names(
+    context: AuditContext[MislabelSettings], tables: ClassTables
+) -> npt.NDArray[np.str_]:
+    given = context.subject.task.class_names
+    classes = tables.inside.shape[1]
+    return np.array([str(k) for k in range(classes)] if given is None else given)
+
+
+def _budgets(findings: Findings) -> pl.DataFrame:
+    """How many of the first findings are expected to be real."""
+    probability = findings.frame["probability"].to_numpy()
+    reviewed = [budget for budget in BUDGETS if budget <= len(probability)]
+    return pl.DataFrame(
+        {
+            "reviewed": reviewed,
+            "expected wrong": [float(probability[:budget].sum()) for budget in reviewed],
+        },
+        schema={"reviewed": pl.Int64(), "expected wrong": pl.Float64()},
+    )
+
+
+def _confusions(findings: Findings) -> pl.DataFrame:
+    """Expected number of wrong labels by given and suggested label, most first."""
+    return (
+        findings.frame.group_by("given_label", "suggested_label")
+        .agg(pl.col("probability").sum().alias("expected"))
+        .rename({"given_label": "given", "suggested_label": "suggested"})
+        .filter(pl.col("expected") >= 0.05)
+        .sort("expected", "given", "suggested", descending=[True, False, False])
+    )
+
+
+def _recovery(
+    context: AuditContext[MislabelSettings],
+    held: Holdout,
+    tables: ClassTables,
+    judged: Judgement,
+) -> pl.DataFrame:
+    """How well each score finds the planted labels; a warning where a baseline does better."""
+    found = dict(judged.calibration.recovery)
+    if found and tables.planted is not None and baselines.has_cleanlab():
+        found[baselines.CONFIDENT] = baselines.confident_recovery(
+            held, tables.planted, judged.calibration.compared
+        )
+    better = [name for name in found if found[name] > found["auditkit"] + _BETTER]
+    for name in better:
+        context.note(
+            f"On the labels planted in this run, {name} finds more (average precision "
+            f"{found[name]:.2f} against {found['auditkit']:.2f}): review by it too.",
+            level="warning",
+        )
+    return pl.DataFrame(
+        list(found.items()),
+        schema={"score": pl.String(), "average precision": pl.Float64()},
+        orient="row",
+    )
+
+
+def _self_check(context: AuditContext[MislabelSettings]) -> SelfCheck | None:
+    """The engine's gate; what fails there is told, and the audit, which holds out, goes on."""
+    try:
+        return context.engine.self_check()
+    except EngineError as error:
+        context.note(f"The engine's self-check could not be done: {error}", level="warning")
+        return None

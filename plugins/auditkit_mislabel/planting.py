@@ -1,0 +1,70 @@
+"""Labels flipped on purpose, so that a run can measure itself.
+
+A small share of the examples trains the replays under another label than its own. Which other label
+follows the estimated confusion between classes, since labels are mistaken for what looks alike,
+mixed with uniform draws, since some are typing errors. Nothing else in the run knows where they
+are until the scores are compared.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from auditkit import Planted
+
+SHARE = 0.02
+"""The share of the examples that is planted, but at least `LEAST` and at most twice the share."""
+
+LEAST = 100
+
+
+@dataclass(frozen=True)
+class Planting:
+    """Chooses what to plant: a function of the trained model's probabilities and the labels.
+
+    Attributes:
+        seed: for the choice.
+        among: only the first so many examples are planted; trusted ones come after them.
+    """
+
+    seed: int
+    among: int
+
+    def __call__(
+        self, probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]
+    ) -> Planted:
+        """Choose examples at random and another label for each, after the confusion of classes.
+
+        Args:
+            probabilities: [example, class], from the trained model.
+            labels: int64 [example], as given.
+        """
+        random = np.random.default_rng([self.seed, 0x9A27])
+        count = min(max(round(SHARE * self.among), LEAST), round(2 * SHARE * self.among))
+        chosen = np.sort(random.permutation(self.among)[:count])
+        odds = confusion(probabilities, labels)[labels[chosen]].cumsum(axis=1)
+        drawn = random.random((count, 1)) * odds[:, -1:]
+        return Planted(chosen.astype(np.int64), (drawn >= odds).sum(axis=1).astype(np.int64))
+
+
+def confusion(
+    probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    """How a class is mistaken for others, [class, class]: rows sum to one, the diagonal is zero.
+
+    Args:
+        probabilities: [example, class].
+        labels: int64 [example].
+    """
+    classes = probabilities.shape[1]
+    mean = np.zeros((classes, classes))
+    np.add.at(mean, labels, probabilities.astype(np.float64))
+    np.fill_diagonal(mean, 0.0)
+    uniform = (1 - np.eye(classes)) / (classes - 1)
+    totals = mean.sum(axis=1, keepdims=True)
+    alike = np.divide(mean, totals, out=uniform.copy(), where=totals > 0)
+    mixed: npt.NDArray[np.float64] = (alike + uniform) / 2
+    return mixed

@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from auditkit import ClassificationTask, Pool, RegressionTask, Task
+from auditkit.engine.curvature import Curvature, Kind, estimate, make_preconditioner
+from auditkit.errors import TaskError
+from auditkit.gradients import gradient
+
+CPU = torch.device("cpu")
+
+
+def exact_diagonal(model: nn.Module, inputs: Tensor, curvature: object) -> dict[str, Tensor]:
+    """The diagonal of mean_i J_i^T C_i J_i, with J_i the outputs' Jacobian and C_i(outputs)."""
+    weights = {name: weight.detach() for name, weight in model.named_parameters()}
+
+    def outputs(weights: dict[str, Tensor], row: Tensor) -> Tensor:
+        return torch.func.functional_call(model, weights, (row[None],))[0]
+
+    total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+    for row in inputs:
+        middle = curvature(outputs(weights, row))
+        for name, jacobian in torch.func.jacrev(outputs)(weights, row).items():
+            flat = jacobian.flatten(start_dim=1)
+            total[name] += torch.einsum("ap,ab,bp->p", flat, middle, flat).view_as(total[name])
+    return {name: part / len(inputs) for name, part in total.items()}
+
+
+def of_softmax(scores: Tensor) -> Tensor:
+    probabilities = scores.softmax(dim=0)
+    return probabilities.diag() - torch.outer(probabilities, probabilities)
+
+
+def of_squared_error(values: Tensor) -> Tensor:
+    return torch.eye(len(values), dtype=values.dtype) * 2 / len(values)
+
+
+@pytest.mark.parametrize("likelihood", ["categorical", "gaussian"])
+def test_the_diagonal_converges_to_the_gauss_newton_matrix(likelihood: str) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 3))
+    inputs = torch.randn(40, 3)
+    if likelihood == "categorical":
+        task: Task = ClassificationTask(model)
+        pool, middle = Pool.from_arrays(inputs, torch.arange(40) % 3), of_softmax
+    else:
+        task, pool, middle = (
+            RegressionTask(model),
+            Pool.from_arrays(inputs, torch.randn(40, 3)),
+            of_squared_error,
+        )
+    expected = exact_diagonal(model, inputs, middle)
+
+    def mean_error(draws: int) -> float:
+        total = {name: torch.zeros_like(part) for name, part in expected.items()}
+        for seed in range(draws):
+            drawn = estimate(task, model, pool, factored=False, seed=seed, device=CPU)
+            for name, part in drawn.diagonal.items():
+                total[name] += part / draws
+        scale = sum(float(part.sum()) for part in expected.values())
+        return sum(float((total[name] - expected[name]).abs().sum()) for name in total) / scale
+
+    one, many = mean_error(1), mean_error(80)
+    assert many < 0.12
+    assert many < one / 4
+
+
+def test_layers_without_factors_are_solved_by_the_diagonal() -> None:
+    curvature = Curvature({"weight": torch.tensor([1.0, 3.0])}, {})
+    solve = curvature.preconditioner(damping=0.5, weight_decay=0.25)  # ridge: .5 * mean + .25
+    assert torch.allclose(
+        solve({"weight": torch.tensor([1.0, 1.0])})["weight"],
+        1 / torch.tensor([1.0 + 1.25, 3.0 + 1.25]),
+    )
+
+
+def test_the_first_adam_step_is_nearly_the_sign(classifier: nn.Module) -> None:
+    pool = Pool.from_arrays(torch.zeros(2, 6), torch.tensor([0, 1]))
+    task = ClassificationTask(classifier)
+    move = make_preconditioner("adam", task, classifier, pool, damping=0.0, device=CPU)
+    found = move({"weight": torch.tensor([2.0, -1e-3, 0.0])})["weight"]
+    assert torch.allclose(found, torch.tensor([1.0, -1.0, 0.0]), atol=1e-4)
+
+
+def test_none_moves_along_the_gradient(classifier: nn.Module) -> None:
+    pool = Pool.from_arrays(torch.zeros(2, 6), torch.tensor([0, 1]))
+    task = ClassificationTask(classifier)
+    move = make_preconditioner("none", task, classifier, pool, damping=0.0, device=CPU)
+    slope = {"weight": torch.tensor([2.0, -1.0])}
+    assert torch.equal(move(slope)["weight"], slope["weight"])
+
+
+class OnlyLoss(Task):
+    """A task that gives nothing but its loss."""
+
+    def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+        inputs, targets = batch
+        return (model(inputs)[:, 0] - targets).square()
+
+
+def test_a_task_without_outputs_has_the_empirical_fisher_matrix() -> None:
+    torch.manual_seed(0)
+    model, inputs, targets = nn.Linear(2, 1), torch.randn(64, 2), torch.randn(64)
+    task = OnlyLoss(model)
+    slopes = torch.stack(
+        [
+            gradient(task.loss(model, (inputs[i : i + 1], targets[i : i + 1])).sum(), model)[
+                "weight"
+            ]
+            for i in range(64)
+        ]
+    )
+    expected = slopes.square().mean(dim=0)
+    pool = Pool.from_arrays(inputs, targets)
+    draws = [
+        estimate(task, model, pool, factored=False, seed=seed, device=CPU).diagonal["weight"]
+        for seed in range(200)
+    ]
+    assert torch.allclose(torch.stack(draws).mean(dim=0), expected, rtol=0.25)
+
+
+@pytest.mark.parametrize("kind", ["diagonal", "kfac"])
+def test_a_model_without_trainable_weights_is_refused(kind: Kind) -> None:
+    model = nn.Linear(6, 3).requires_grad_(requires_grad=False)
+    pool = Pool.from_arrays(torch.zeros(4, 6), torch.arange(4) % 3)
+    with pytest.raises(TaskError, match="keep its weights trainable"):
+        make_preconditioner(kind, ClassificationTask(model), model, pool, damping=0.1, device=CPU)
+
+
+def test_frozen_weights_have_no_curvature(classifier: nn.Module) -> None:
+    model = nn.Sequential(nn.Linear(6, 4), nn.Linear(4, 3))
+    model[0].requires_grad_(requires_grad=False)
+    pool = Pool.from_arrays(torch.randn(8, 6), torch.arange(8) % 3)
+    found = estimate(ClassificationTask(model), model, pool, factored=True, device=CPU)
+    assert set(found.diagonal) == {"1.weight", "1.bias"}
+    assert set(found.factors) == {"1"}
+
+
+def test_a_larger_pool_is_sampled_and_the_sample_has_the_scale_of_the_mean() -> None:
+    torch.manual_seed(0)
+    model, inputs = nn.Linear(4, 1), torch.randn(600, 4)
+    pool = Pool.from_arrays(inputs, torch.zeros(600))
+    whole, part = (
+        estimate(RegressionTask(model), model, pool, factored=True, sample=size, device=CPU)
+        for size in (600, 200)
+    )
+    assert not torch.equal(whole.diagonal["weight"], part.diagonal["weight"])
+    ratio = part.factors[""].input_values.sum() / whole.factors[""].input_values.sum()
+    assert 0.8 < float(ratio) < 1.25
