@@ -187,7 +187,14 @@ def _previews(job: Job, result: AuditResult) -> pl.DataFrame:
             f"The {job.audit.name} audit judges queries and ran without any: its requirements must "
             'say `queries="required"`.'
         )
-    shown = result.findings.frame["example_id"].unique(maintain_order=True).head(job.top)
+    judged = result.findings.frame["example_id"].unique(maintain_order=True)
+    unknown = set(judged) - set(pool.ids)
+    if unknown:
+        raise PluginError(
+            f"The {job.audit.name} audit found {min(unknown)!r}, which is no example of the pool "
+            f"it judges ({job.audit.judged}): take ids from that pool, or set `judged`."
+        )
+    shown = judged.head(job.top)
     return preview_frame(pool, shown.to_list())
 
 

@@ -5,7 +5,8 @@ const element = (id) => document.getElementById(id);
 const form = element("controls");
 const decisionOf = (row) => row.querySelector("td.decision select").value;
 
-for (const hidden of document.querySelectorAll("[data-needs-script]")) hidden.hidden = false;
+for (const shown of document.querySelectorAll("[data-needs-script]")) shown.hidden = false;
+for (const gone of document.querySelectorAll("[data-without-script]")) gone.hidden = true;
 
 const heads = [...document.querySelectorAll("#findings-table thead th")];
 const placesOf = (name) => heads.flatMap((head, at) => (head.classList.contains(name) ? [at] : []));
@@ -14,6 +15,7 @@ const table = window.$("#findings-table").DataTable({
   autoWidth: false,
   columnDefs: [
     { targets: placesOf("decision"), orderable: false, searchable: false },
+    { targets: placesOf("example"), orderable: false },
     { targets: placesOf("number"), type: "num" },
   ],
   language: {

@@ -28,6 +28,14 @@ def missing(what: str, package: str) -> None:
     pytest.skip(reason)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Tiny models are quicker on one thread, and sums come out the same on every machine."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="session")
 def require_chromium() -> str:
     """The path of a Chromium."""

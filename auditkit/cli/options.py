@@ -112,11 +112,16 @@ def setting_options(audit: AuditClass) -> list[click.Parameter]:
 
 def given_settings(audit: AuditClass, values: Mapping[str, object]) -> dict[str, Number]:
     """What the command line says of the audit's settings."""
-    given: dict[str, Number] = {}
-    for name in audit.settings.model_fields:
-        value = values[name]
-        given[name] = value if isinstance(value, bool | int | float | None) else str(value)
-    return given
+    declared: Mapping[str, FieldInfo] = audit.settings.model_fields
+    return {name: _given(values[name], info) for name, info in declared.items()}
+
+
+def _given(value: object, info: FieldInfo) -> Number:
+    kind, _ = value_type(info.annotation)
+    if get_origin(kind) is Literal:
+        choices: tuple[Number, ...] = get_args(kind)
+        return next((choice for choice in choices if str(choice) == str(value)), None)
+    return value if isinstance(value, bool | int | float | None) else str(value)
 
 
 def _setting_option(name: str, info: FieldInfo) -> click.Option:

@@ -73,8 +73,9 @@ class Terminal:
             table.add_row(*(Text(_cell(value)) for value in row))
         if not console.is_terminal:
             console.width = 10_000  # whole cells for whatever reads a pipe
-            table.expand = False
-        console.print(table)
+        with console.capture() as drawn:
+            console.print(table)
+        click.echo("\n".join(line.rstrip() for line in drawn.get().splitlines()))
 
     @contextmanager
     def progress(self) -> Iterator[Progress]:

@@ -47,18 +47,20 @@ THEME: Mapping[str, Json] = {
     "aria": False,
     "background": None,
     "font": "sans-serif",
-    "padding": 4,
+    "padding": {"left": 20, "right": 28, "top": 4, "bottom": 4},  # fonts differ in width
     "view": {"stroke": None, "continuousWidth": 560, "continuousHeight": 260},
     "axis": {
         **_TEXT,
         "domainColor": LINE,
         "gridColor": LINE,
         "gridOpacity": 0.7,
+        "labelLimit": 160,
         "labelPadding": 6,
         "tickColor": LINE,
         "titlePadding": 10,
     },
     "axisX": {"grid": False},
+    "axisXDiscrete": {"labelAngle": -40},
     "header": _TEXT,
     "legend": {**_TEXT, "symbolStrokeWidth": 2},
     "title": {"color": INK, "fontSize": 13, "fontWeight": 600, "anchor": "start"},
@@ -107,7 +109,6 @@ def to_svg(figure: Figure, *, name: str) -> Markup:
 
 def _drawn(figure: Figure) -> str:
     import altair as alt  # noqa: PLC0415 - takes a second to import
-    import vl_convert  # noqa: PLC0415 - starts a JavaScript engine
 
     try:
         with alt.data_transformers.enable("default", max_rows=None):
@@ -116,18 +117,24 @@ def _drawn(figure: Figure) -> str:
         if own.get("view") == _ALTAIR_VIEW:
             del own["view"]
         version = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
-        known = version in vl_convert.get_vegalite_versions()
-        return vl_convert.vegalite_to_svg(
-            json.dumps({**spec, "config": merged(THEME, own)}),
-            vl_version=version if known else None,
-            allowed_base_urls=[],
-        )
+        return _converted(json.dumps({**spec, "config": merged(THEME, own)}), version)
     except (ValueError, TypeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise PluginError(
             f"The chart {figure.caption!r} cannot be drawn: {reason}; charts hold their own data, "
             "and their encodings name columns of it."
         ) from error
+
+
+def _converted(spec: str, version: str) -> str:
+    """A Vega-Lite specification as SVG, by this version of Vega-Lite where there is one."""
+    import vl_convert  # noqa: PLC0415 - starts a JavaScript engine
+
+    known = version if version in vl_convert.get_vegalite_versions() else None
+    try:
+        return vl_convert.vegalite_to_svg(spec, vl_version=known, allowed_base_urls=[])
+    except ValueError:  # also raised once for what failed in the conversion before this one
+        return vl_convert.vegalite_to_svg(spec, vl_version=known, allowed_base_urls=[])
 
 
 def merged(base: Mapping[str, Json], over: Mapping[str, Json]) -> dict[str, Json]:
@@ -157,15 +164,20 @@ def _clean(parent: ET.Element) -> None:
 
 
 def _isolate(root: ET.Element, name: str) -> None:
-    """Make the ids of one SVG its own, and let references follow."""
+    """Number the ids of one SVG anew under its own name, and let references follow.
+
+    The ones it comes with count all charts drawn so far: they would differ from run to run.
+    """
+    every = [element for element in root.iter() if "id" in element.attrib]
+    new = {element.attrib["id"]: f"{name}-{place}" for place, element in enumerate(every)}
     for element in root.iter():
         for key, value in element.attrib.items():
             if key == "id":
-                element.set(key, f"{name}-{value}")
+                element.set(key, new[value])
             elif key in _HREFS and value.startswith("#"):
-                element.set(key, f"#{name}-{value[1:]}")
+                element.set(key, f"#{new.get(value[1:], name)}")
             elif value.startswith("url(#"):
-                element.set(key, f"url(#{name}-{value[5:]}")
+                element.set(key, f"url(#{new.get(value[5:-1], name)})")
 
 
 def _describe(root: ET.Element, caption: str, name: str) -> None:

@@ -184,6 +184,7 @@ class FindingView:
         flagged: whether a person should look at it.
         cells: the audit's own columns.
         choices: for each filter, the place of this row's value among the choices, as one text.
+        has_suggestion: whether there is a label to change its own to.
         record: JSON of what an exported decision says: `example_id`, and `suggested_label` if any.
     """
 
@@ -196,6 +197,7 @@ class FindingView:
     flagged: bool
     cells: tuple[CellView, ...]
     choices: str
+    has_suggestion: bool
     record: str
 
 
@@ -224,7 +226,7 @@ class FindingsView:
         filters: columns to choose values of.
         shown: what is shown of what was judged, in words.
         has_probability: whether the audit claims probabilities.
-        has_suggestion: whether there is a label to change to.
+        has_suggestion: whether rows may have a label to change to.
         has_flags: whether some rows are flagged and others not.
         file_name: the name of an exported file of decisions.
     """

@@ -12,6 +12,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, PrefixLoader, StrictUndefined
@@ -55,9 +56,7 @@ def style() -> str:
 @cache
 def scripts() -> tuple[str, ...]:
     """The scripts, in the order they run: DataTables as itables bundles it, then the report's."""
-    from itables import options  # noqa: PLC0415 - takes long to import
-
-    bundle = Path(options.dt_bundle).read_text(encoding="utf-8")
+    bundle = _bundle().read_text(encoding="utf-8")
     own = (core_templates() / "report.js").read_text(encoding="utf-8")
     return _embeddable(bundle), _embeddable(own)
 
@@ -86,6 +85,11 @@ def script_element(script: str) -> Markup:
     return Markup(  # noqa: S704 - a file of auditkit's or itables', holds no data
         f'<script type="module">{script}</script>'
     )
+
+
+def _bundle() -> Path:
+    """The bundle, found without importing itables, which reads settings from the current folder."""
+    return Path(str(metadata.distribution("itables").locate_file("itables/html/dt_bundle.js")))
 
 
 def _embeddable(text: str) -> str:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 import polars as pl
 from PIL import Image
 
+from auditkit.errors import StoreError
 from auditkit.findings import SCHEMA
 from auditkit.report.context import (
     CellView,
@@ -65,7 +66,8 @@ def findings_view(
     own = [_column(frame[name]) for name in frame.columns if name not in SCHEMA]
     filters = _filters(own)
     scores = _column(frame["score"]).cells
-    suggested = frame["suggested_label"] if "suggested_label" in frame.columns else None
+    suggests = "suggested_label" in frame.columns
+    suggested = frame["suggested_label"].to_list() if suggests else [None] * frame.height
     rows = tuple(
         FindingView(
             id=row["example_id"],
@@ -79,7 +81,8 @@ def findings_view(
             choices=" ".join(
                 str(choices.index(column.cells[place].text)) for column, choices in filters
             ),
-            record=_record(row["example_id"], None if suggested is None else suggested[place]),
+            has_suggestion=suggested[place] is not None,
+            record=_record(row["example_id"], suggested[place]),
         )
         for place, row in enumerate(frame.iter_rows(named=True))
     )
@@ -92,7 +95,7 @@ def findings_view(
         ),
         shown=shown,
         has_probability=frame["probability"].is_not_null().any(),
-        has_suggestion=suggested is not None,
+        has_suggestion=suggests,
         has_flags=frame["flagged"].n_unique() > 1,
         file_name=file_name,
     )
@@ -156,8 +159,9 @@ def _probability(value: float | None) -> CellView:
 
 
 def _percent(probability: float | None) -> int | None:
-    known = probability is not None and math.isfinite(probability)
-    return round(100 * min(max(probability, 0), 1)) if known and probability is not None else None
+    if probability is None or not math.isfinite(probability):
+        return None
+    return round(100 * min(max(probability, 0), 1))
 
 
 def _filters(columns: Sequence[_Column]) -> list[tuple[_Column, list[str]]]:
@@ -195,10 +199,15 @@ def _break(text: str) -> int:
 
 
 def _image(png: bytes) -> ExampleView:
-    with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
-        scale = _SHOWN_PIXELS / max(image.size)
-        width, height = (max(1, round(side * scale)) for side in image.size)
-        kind, content = ("png", png) if len(png) <= _SMALL_PNG else ("webp", _webp(image))
+    try:
+        with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
+            scale = _SHOWN_PIXELS / max(image.size)
+            width, height = (max(1, round(side * scale)) for side in image.size)
+            kind, content = ("png", png) if len(png) <= _SMALL_PNG else ("webp", _webp(image))
+    except (OSError, SyntaxError) as error:  # what Pillow raises for broken files
+        raise StoreError(f"A stored thumbnail cannot be read: {error}; run the audit again.") from (
+            error
+        )
     data = base64.b64encode(content).decode("ascii")
     return ExampleView(
         kind="image", image=f"data:image/{kind};base64,{data}", width=width, height=height

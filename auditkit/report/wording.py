@@ -29,11 +29,11 @@ def number(value: Number, *, decimals: int | None = None) -> str:
         return f"{value:,}"
     if isinstance(value, str) or not math.isfinite(value):
         return str(value)
-    if decimals is None:
-        decimals = 0 if value.is_integer() else decimals_for([value])
-    if value != 0 and abs(value) < 0.5 * 10**-decimals:
+    places = decimals_for([value]) if decimals is None else decimals
+    if value != 0 and abs(value) < 0.5 * 10**-places:
         return f"{value:.1e}"
-    return f"{value:,.{decimals}f}"
+    text = f"{value:,.{places}f}"
+    return text.rstrip("0").rstrip(".") if decimals is None and "." in text else text
 
 
 def decimals_for(values: Iterable[float], *, digits: int = 3) -> int:

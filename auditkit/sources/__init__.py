@@ -62,6 +62,9 @@ def load(reference: str, options: SourceOptions, *, progress: Progress = SILENT)
             "were given: a subject has one set of queries, so leave one out."
         )
     path = existing(reference)
+    for second in (options.trusted, options.evaluation):
+        if second is not None:
+            existing(str(second))
     if options.embeddings:
         from auditkit.sources.embeddings import load_embeddings  # noqa: PLC0415 - imports torch
 

@@ -31,7 +31,7 @@ from auditkit.subject import Subject
 if TYPE_CHECKING:
     from auditkit.hookspecs import SourceOptions
 
-_EPOCHS = 100
+_EPOCHS = 50
 
 
 def load_embeddings(path: Path, options: SourceOptions, *, progress: Progress = SILENT) -> Subject:

@@ -30,6 +30,8 @@ def label_names(values: pl.Series, *, where: str) -> pl.Series:
         ColumnError: a type that names no classes, or nothing but missing values.
         LabelError: numbers that are quantities rather than classes.
     """
+    if isinstance(values.dtype, pl.Decimal):
+        values = values.cast(pl.Float64)
     dtype = values.dtype
     if dtype.is_float():
         values = values.fill_nan(None)

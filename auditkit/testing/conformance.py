@@ -91,7 +91,7 @@ def _run_problems(audit: AuditClass, subject: Subject) -> Iterator[str]:
         except Exception as error:  # noqa: BLE001 - whatever the audit raises
             yield f"it fails on a small subject with {said(error)}."
             return
-        yield from _result_problems(first, subject, judged=audit.judged)
+        yield from _result_problems(first)
         if not first.findings.frame.equals(second.findings.frame):
             yield (
                 "two runs with one seed give different findings: derive every random choice from "
@@ -108,15 +108,8 @@ def _try(audit: AuditClass, subject: Subject, out: Path) -> Run:
     return run(audit, subject, out=out, top=20, seed=1, registry=Registry())
 
 
-def _result_problems(run: Run, subject: Subject, *, judged: str) -> Iterator[str]:
+def _result_problems(run: Run) -> Iterator[str]:
     frame, record = run.findings.frame, run.record
-    pool = subject.queries if judged == "queries" else subject.train
-    unknown = set(frame["example_id"]) - set(pool.ids if pool is not None else ())
-    if unknown:
-        yield (
-            f"the finding {min(unknown)!r} names no example of the pool it judges ({judged}): take "
-            "ids from the pool, or set `judged`."
-        )
     if frame["rank"].to_list() != list(range(1, frame.height + 1)):
         yield "ranks are not 1, 2, 3, ...: build findings with Findings.ranked."
     scores = frame["score"].to_numpy()

@@ -18,7 +18,7 @@ def tiny_subject(
     examples: int = 240,
     queries: int = 0,
     likelihood: Likelihood = "categorical",
-    epochs: int = 6,
+    epochs: int = 20,
     seed: int = 0,
 ) -> Subject:
     """A subject of handwritten digits, 5 % of them under a wrong label, with a trained model.

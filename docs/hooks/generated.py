@@ -31,9 +31,16 @@ def on_page_markdown(markdown: str, **_of_mkdocs: object) -> str:
 
 
 def first_party_audits() -> Mapping[str, AuditClass]:
-    """The audits that come with auditkit, by name."""
+    """The audits that come with auditkit, by name.
+
+    Raises:
+        PluginError: one of them is broken, and the reference would be incomplete.
+    """
     own = [plugin for plugin in discover() if plugin.distribution == DISTRIBUTION]
-    return Registry(own, only=[plugin.name for plugin in own]).audits
+    registry = Registry(own, only=[plugin.name for plugin in own])
+    if registry.warnings:
+        raise errors.PluginError(" ".join(registry.warnings))
+    return registry.audits
 
 
 def cli() -> str:

@@ -35,7 +35,7 @@ _BLOCK = re.compile(
     r"(?P<body>.*?)^(?P=indent)```$",
     re.MULTILINE | re.DOTALL,
 )
-_INCLUDE = re.compile(r'^--8<-- "(.+)"$', re.MULTILINE)
+_INCLUDE = re.compile(r"^--8<--\n(.+)\n--8<--$", re.MULTILINE)
 
 
 @dataclass(frozen=True)

@@ -48,8 +48,21 @@ def classifier(blobs: tuple[Tensor, Tensor]) -> nn.Module:
         model = nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 3))
         recipe = Recipe(learning_rate=1e-2, batch_size=20)
         for _ in epochs(
-            model, ClassificationTask(model), Pool.from_arrays(*blobs), recipe, count=20
+            model, ClassificationTask(model), Pool.from_arrays(*blobs), recipe, count=5
         ):
+            pass
+    return model.eval()
+
+
+@pytest.fixture(scope="session")
+def digits_model(digits: tuple[Tensor, Tensor]) -> nn.Module:
+    """A small network trained on the first 400 digits."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+        train = Pool.from_arrays(digits[0][:400], digits[1][:400])
+        recipe = Recipe(learning_rate=5e-3, batch_size=32)
+        for _ in epochs(model, ClassificationTask(model), train, recipe, count=12):
             pass
     return model.eval()
 

@@ -21,10 +21,17 @@ def weights() -> dict[str, torch.Tensor]:
     return {"weight": torch.arange(6.0).view(2, 3), "bias": torch.tensor([1.0, 2.0])}
 
 
-def test_state_dicts_and_files_of_both_kinds(tmp_path: Path, weights: dict[str, torch.Tensor]) -> None:
+def test_state_dicts_and_files_of_both_kinds(
+    tmp_path: Path, weights: dict[str, torch.Tensor]
+) -> None:
     save_file(weights, tmp_path / "w.safetensors")
     torch.save(weights, tmp_path / "w.pt")
-    for checkpoint in (weights, tmp_path / "w.safetensors", tmp_path / "w.pt", str(tmp_path / "w.pt")):
+    for checkpoint in (
+        weights,
+        tmp_path / "w.safetensors",
+        tmp_path / "w.pt",
+        str(tmp_path / "w.pt"),
+    ):
         model = nn.Linear(3, 2)
         load_weights(model, checkpoint)
         assert torch.equal(model.weight, weights["weight"])

@@ -129,7 +129,7 @@ def test_a_model_without_trainable_weights_is_refused(kind: Kind) -> None:
         make_preconditioner(kind, ClassificationTask(model), model, pool, damping=0.1, device=CPU)
 
 
-def test_frozen_weights_have_no_curvature(classifier: nn.Module) -> None:
+def test_frozen_weights_have_no_curvature() -> None:
     model = nn.Sequential(nn.Linear(6, 4), nn.Linear(4, 3))
     model[0].requires_grad_(requires_grad=False)
     pool = Pool.from_arrays(torch.randn(8, 6), torch.arange(8) % 3)

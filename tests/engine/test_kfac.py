@@ -38,7 +38,7 @@ def dense_solve(factors: Factors, slopes: dict[str, Tensor], *, ridge: float) ->
 
 
 @pytest.mark.parametrize("bias", [True, False])
-def test_a_softmax_layer_has_the_second_moment_of_its_inputs(bias: bool) -> None:  # noqa: FBT001 - parametrized
+def test_a_softmax_layer_has_the_second_moment_of_its_inputs(bias: bool) -> None:
     torch.manual_seed(0)
     model, inputs = nn.Linear(4, 3, bias=bias).double(), torch.randn(300, 4).double()
     pool = Pool.from_arrays(inputs, torch.arange(300) % 3)

@@ -52,7 +52,9 @@ def test_exchanged_weights_stay_shared() -> None:
             return self.head(self.embedding(tokens))
 
     model, other = Tied(), torch.randn(5, 2)
-    found = call(lambda model, batch: model(batch), model, torch.arange(5), {"embedding.weight": other})
+    found = call(
+        lambda model, batch: model(batch), model, torch.arange(5), {"embedding.weight": other}
+    )
     assert torch.allclose(found, other @ other.T)
 
 
@@ -60,9 +62,10 @@ def test_a_double_model_is_measured_in_double(pool: Pool) -> None:
     model = nn.Linear(6, 3).double()
     executor = LocalExecutor(device=CPU)
     assert executor.measure(ClassificationTask(model).loss, model, pool).dtype == torch.float64
-    assert executor.measure(
-        ClassificationTask(model).loss, model.bfloat16(), pool
-    ).dtype == torch.float32
+    assert (
+        executor.measure(ClassificationTask(model).loss, model.bfloat16(), pool).dtype
+        == torch.float32
+    )
 
 
 def test_a_reduced_loss_is_refused_with_the_way_out(pool: Pool, classifier: nn.Module) -> None:
@@ -113,7 +116,7 @@ def test_out_of_memory_halves_the_batch_until_it_fits(pool: Pool, classifier: nn
 def test_out_of_memory_at_one_example_is_the_callers_to_know(
     pool: Pool, classifier: nn.Module
 ) -> None:
-    def hungry(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+    def hungry(_: nn.Module, __: tuple[Tensor, Tensor]) -> Tensor:
         raise torch.OutOfMemoryError
 
     with pytest.raises(torch.OutOfMemoryError):

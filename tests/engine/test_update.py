@@ -46,9 +46,7 @@ def test_the_line_search_stops_before_numbers_end() -> None:
 
 
 def test_a_jump_over_the_rise_is_taken_just_beyond_it() -> None:
-    step, sought = line_search(
-        lambda at: 10.0 if at > 0.3 else 0.0, rise=1.0, guess=1.0, query="q"
-    )
+    step, sought = line_search(lambda at: 10.0 if at > 0.3 else 0.0, rise=1.0, guess=1.0, query="q")
     assert sought == 1.0
     assert 0.3 < step < 0.3001
 
@@ -68,7 +66,14 @@ def test_an_update_raises_the_mean_measure_of_its_group(
     group = Pool.positions(pool, ["3", "10", "50"])
     executor = LocalExecutor(device=CPU)
     update = make_update(
-        task.loss, classifier, pool, group, precondition=dict, rise=0.5, executor=executor, device=CPU
+        task.loss,
+        classifier,
+        pool,
+        group,
+        precondition=dict,
+        rise=0.5,
+        executor=executor,
+        device=CPU,
     )
     before = executor.measure(task.loss, classifier, pool, positions=group).mean()
     after = executor.measure(
@@ -126,7 +131,7 @@ def test_a_measure_that_ignores_the_model_is_refused(classifier: nn.Module) -> N
 
     task, pool = Stubborn(classifier), Pool.from_arrays(torch.zeros(2, 6), torch.tensor([0, 1]))
     other = nn.Sequential(nn.Linear(6, 3))
-    with pytest.raises(TaskError, match="not `self.model`"):
+    with pytest.raises(TaskError, match=r"not `self\.model`"):
         mean_gradient(task.loss, other, pool, Pool.positions(pool, ["0"]), device=CPU)
     assert all(weight.grad is None for weight in classifier.parameters())
 

@@ -208,3 +208,9 @@ def sections() -> tuple[Section, ...]:
 def make_run(tmp_path: Path) -> Callable[..., Run]:
     """Store a run of some other result: `make_run(found, record, previews)`."""
     return lambda found, about, previews=None: store_run(tmp_path, found, about, previews)
+
+
+@pytest.fixture(scope="session")
+def hostile() -> tuple[str, ...]:
+    """Texts that would break out of a page that did not escape them."""
+    return HOSTILE

@@ -7,7 +7,7 @@ from auditkit.sources.features import dtypes_of, plain
 
 def sort(frame: pl.DataFrame, **settings: object) -> Columns:
     frame = plain(frame)
-    return choose(frame, dtypes=dtypes_of(frame), apart=(), **settings)  # type: ignore[arg-type]
+    return choose(frame, dtypes=dtypes_of(frame), apart=(), **settings)
 
 
 def test_every_kind_of_column_is_sorted(every_kind: pl.DataFrame) -> None:
@@ -66,7 +66,9 @@ def test_names_that_say_id(name: str, is_id: bool) -> None:
 
 
 def test_nested_cells_and_bytes_are_no_features() -> None:
-    frame = pl.DataFrame({"a": [[1], [2]], "b": [{"x": 1}, {"x": 2}], "c": [b"1", b"2"], "d": [1, 2]})
+    frame = pl.DataFrame(
+        {"a": [[1], [2]], "b": [{"x": 1}, {"x": 2}], "c": [b"1", b"2"], "d": [1, 2]}
+    )
     columns = sort(frame)
     assert columns.numbers == ("d",)
     assert set(columns.left_out.values()) == {"since their cells hold lists, objects or bytes"}

@@ -101,19 +101,21 @@ def test_few_unreadable_images_are_skipped_and_named(tmp_path: Path) -> None:
 
 
 def test_nothing_readable_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UnreadableError, match="1 of 1 images cannot be read"):
+    with pytest.raises(UnreadableError, match=r"1 of 1 images cannot be read"):
         decode(files(tmp_path, "missing.png"))
 
 
 def test_a_decompression_bomb_is_not_decoded(tmp_path: Path) -> None:
     def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
 
     for name, side in (("a.png", 8_000), ("b.png", 12_000), ("c.png", 60_000)):
         header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
         body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
         (tmp_path / name).write_bytes(b"\x89PNG\r\n\x1a\n" + body)
-    with pytest.raises(UnreadableError, match="3 of 3 images"):
+    with pytest.raises(UnreadableError, match=r"3 of 3 images"):
         decode(files(tmp_path, "a.png", "b.png", "c.png"))
 
 

@@ -72,18 +72,18 @@ def test_a_second_table_that_does_not_fit_is_refused(every_kind: pl.DataFrame) -
     frame = plain(every_kind)
     features = features_of(frame)
     features.fit(frame, ids(frame))
-    with pytest.raises(ColumnError, match="b.csv has no column 'length'"):
+    with pytest.raises(ColumnError, match=r"b.csv has no column 'length'"):
         features.transform(frame.drop("length"), ids(frame), table="b.csv")
     words = frame.with_columns(pl.lit("long").alias("length"))
-    with pytest.raises(ColumnError, match="'length' of b.csv holds String where .* Float64"):
+    with pytest.raises(ColumnError, match=r"'length' of b.csv holds String where .* Float64"):
         features.transform(words, ids(frame), table="b.csv")
     endless = frame.with_columns(pl.lit(float("inf")).alias("length"))
-    with pytest.raises(FeatureError, match="infinite in row 'row 0'"):
+    with pytest.raises(FeatureError, match=r"infinite in row 'row 0'"):
         features.transform(endless, ids(frame), table="b.csv")
 
 
 def test_no_feature_at_all_is_refused() -> None:
-    with pytest.raises(FeatureError, match="No column is left to be a feature"):
+    with pytest.raises(FeatureError, match=r"No column is left to be a feature"):
         features_of(pl.DataFrame({"unit": ["mm"] * 4, "species": ["a", "b"] * 2}))
 
 

@@ -47,7 +47,7 @@ def test_folders_without_classes_are_refused(
     (tmp_path / "empty" / "a" / "b.txt").touch()
     with pytest.raises(SubjectReferenceError, match=r"holds no images \(1 other files\)"):
         list_images(tmp_path / "empty")
-    with pytest.raises(SubjectReferenceError, match="holds 12 images and no class folders"):
+    with pytest.raises(SubjectReferenceError, match=r"holds 12 images and no class folders"):
         list_images(image_folder() / "dark")
 
 
@@ -56,7 +56,7 @@ def test_splits_are_not_taken_for_classes(
 ) -> None:
     image_folder("set/train", count=2)
     image_folder("set/test", count=2)
-    with pytest.raises(SubjectReferenceError, match="test, train, which are splits rather than"):
+    with pytest.raises(SubjectReferenceError, match=r"test, train, which are splits rather than"):
         list_images(tmp_path / "set")
 
 

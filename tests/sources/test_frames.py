@@ -53,16 +53,16 @@ def test_broken_tables_are_one_sentence(tmp_path: Path, name: str, content: byte
 
 
 def test_tables_without_rows_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(PoolError, match="has no rows"):
+    with pytest.raises(PoolError, match=r"has no rows"):
         read_frame(write(tmp_path, "a.csv", "x,y\n"))
     pl.DataFrame({"x": []}).write_parquet(tmp_path / "a.parquet")
-    with pytest.raises(PoolError, match="has no rows"):
+    with pytest.raises(PoolError, match=r"has no rows"):
         read_frame(tmp_path / "a.parquet")
 
 
 def test_a_missing_column_names_the_nearest_and_a_missing_id_its_row() -> None:
     frame = pl.DataFrame({"species": ["a", None]})
-    with pytest.raises(ColumnError, match="no column 'specis' for labels: did you mean 'species'"):
+    with pytest.raises(ColumnError, match=r"no column 'specis' for labels: did you mean 'species'"):
         column(frame, "specis", table="a.csv", role="labels")
-    with pytest.raises(PoolError, match="Row 1 of a.csv has no id in the column 'species'"):
+    with pytest.raises(PoolError, match=r"Row 1 of a.csv has no id in the column 'species'"):
         row_ids(frame, "species", table="a.csv")

@@ -21,7 +21,7 @@ def test_a_folder_becomes_a_subject(image_folder: Callable[..., Path]) -> None:
     assert subject.task.class_names == ("<i>bright", "dark")
     assert "dark/007.png" not in subject.train.ids
     assert "Unreadable images skipped: 1 ('dark/007.png')." in subject.description
-    images, labels = subject.train.dataset.rows(np.arange(59))  # type: ignore[attr-defined]
+    images, labels = subject.train.dataset.rows(np.arange(59))
     with torch.no_grad():
         right = (subject.task.model(images).argmax(dim=1) == labels).float().mean()
     assert right > 0.95
@@ -50,17 +50,17 @@ def test_a_second_folder_becomes_the_queries(image_folder: Callable[..., Path]) 
     subject = load(str(root), SourceOptions(trusted=other))
     assert subject.queries is not None
     assert subject.queries.ids[0] == "bright/000.png"
-    assert subject.queries[0][0].shape == (1, 8, 8)  # type: ignore[index]
+    assert subject.queries[0][0].shape == (1, 8, 8)
     assert "6 images from more are the queries." in subject.description
     strange = image_folder("strange", count=2, classes=("grey",))
-    with pytest.raises(LabelError, match="label 'grey', which no training example has"):
+    with pytest.raises(LabelError, match=r"label 'grey', which no training example has"):
         load(str(root), SourceOptions(evaluation=strange))
-    with pytest.raises(SubjectReferenceError, match="is not a folder"):
+    with pytest.raises(SubjectReferenceError, match=r"is not a folder"):
         load(str(root), SourceOptions(trusted=root / "dark" / "000.png"))
 
 
 def test_bad_folders_are_one_sentence(image_folder: Callable[..., Path]) -> None:
-    with pytest.raises(LabelError, match="All 12 examples are of one class, 'dark'"):
+    with pytest.raises(LabelError, match=r"All 12 examples are of one class, 'dark'"):
         load(str(image_folder("one", classes=("dark",))), SourceOptions())
     root = image_folder("single", count=12)
     for path in sorted((root / "dark").iterdir())[1:]:
@@ -70,5 +70,5 @@ def test_bad_folders_are_one_sentence(image_folder: Callable[..., Path]) -> None
     broken = image_folder("broken")
     for path in sorted((broken / "dark").iterdir())[:3]:
         path.write_bytes(b"\x89PNG")
-    with pytest.raises(UnreadableError, match="3 of 24 images cannot be read"):
+    with pytest.raises(UnreadableError, match=r"3 of 24 images cannot be read"):
         load(str(broken), SourceOptions())

@@ -28,7 +28,7 @@ def test_a_missing_path_names_its_most_similar_neighbour(tmp_path: Path) -> None
 
 
 def test_a_path_in_a_missing_folder_says_so(tmp_path: Path) -> None:
-    with pytest.raises(SubjectReferenceError, match="there is no folder"):
+    with pytest.raises(SubjectReferenceError, match=r"there is no folder"):
         load(str(tmp_path / "no" / "table.csv"), SourceOptions())
 
 
@@ -36,7 +36,7 @@ def test_a_path_in_a_missing_folder_says_so(tmp_path: Path) -> None:
 def test_pickles_are_refused_with_the_reason_and_never_opened(tmp_path: Path, name: str) -> None:
     witness = tmp_path / "ran"
     (tmp_path / name).write_bytes(b"cposix\nsystem\n(S'touch " + bytes(witness) + b"'\ntR.")
-    with pytest.raises(UnreadableError, match="pickle.*could run code"):
+    with pytest.raises(UnreadableError, match=r"pickle.*could run code"):
         load(str(tmp_path / name), SourceOptions())
     assert not witness.exists()
 
@@ -60,18 +60,20 @@ def test_a_file_of_another_kind_says_what_is_expected(
 
 
 def test_options_that_mean_nothing_for_the_kind_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(SettingError, match="--label was given, and the subject is a Python object"):
+    with pytest.raises(
+        SettingError, match=r"--label was given, and the subject is a Python object"
+    ):
         load("some.module:subject", SourceOptions(label="y"))
-    with pytest.raises(SettingError, match="--drop was given, and the subject is a folder"):
+    with pytest.raises(SettingError, match=r"--drop was given, and the subject is a folder"):
         load(str(tmp_path), SourceOptions(drop=("a",)))
-    with pytest.raises(SettingError, match="--text was given, and embeddings hold numbers"):
+    with pytest.raises(SettingError, match=r"--text was given, and embeddings hold numbers"):
         load(str(tmp_path), SourceOptions(embeddings=True, text="a"))
 
 
 def test_a_trusted_and_an_evaluation_set_exclude_each_other(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     pl.DataFrame({"x": [1, 2], "y": ["a", "b"]}).write_csv(path)
-    with pytest.raises(SettingError, match="one set of queries"):
+    with pytest.raises(SettingError, match=r"one set of queries"):
         load(str(path), SourceOptions(label="y", trusted=path, evaluation=path))
 
 

@@ -76,7 +76,7 @@ def test_a_module_is_found_from_the_working_directory(
     assert load_object("pack.audited:subject").train.ids == ("0", "1", "2", "3")
     with pytest.raises(SubjectReferenceError, match=r"no module 'pack\.audit'.*mean 'audited'"):
         load_object("pack.audit:subject")
-    with pytest.raises(SubjectReferenceError, match="no module 'godo'.*did you mean 'good'"):
+    with pytest.raises(SubjectReferenceError, match=r"no module 'godo'.*did you mean 'good'"):
         load_object("godo:subject")
 
 
@@ -98,7 +98,7 @@ def test_what_is_no_subject_is_one_sentence(folder: Path, name: str, message: st
 
 
 def test_an_error_of_auditkit_in_the_users_code_stays_what_it_is(folder: Path) -> None:
-    with pytest.raises(PoolError, match="pool is empty"):
+    with pytest.raises(PoolError, match=r"pool is empty"):
         load_object(f"{folder / 'good.py'}:fail_well")
 
 

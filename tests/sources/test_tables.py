@@ -14,8 +14,8 @@ from auditkit.subject import Subject
 
 def accuracy(subject: Subject) -> float:
     rows = [subject.train[place] for place in range(len(subject.train))]
-    inputs = torch.as_tensor(np.stack([row[0] for row in rows]))  # type: ignore[index]
-    labels = torch.as_tensor(np.array([row[1] for row in rows]))  # type: ignore[index]
+    inputs = torch.as_tensor(np.stack([row[0] for row in rows]))
+    labels = torch.as_tensor(np.array([row[1] for row in rows]))
     with torch.no_grad():
         return float((subject.task.model(inputs).argmax(dim=1) == labels).float().mean())
 
@@ -33,7 +33,7 @@ def test_a_table_becomes_a_subject(every_kind: pl.DataFrame, tmp_path: Path, suf
     assert len(subject.train) == 120
     assert subject.train.ids[7] == "0007"
     assert subject.task.class_names == tuple(sorted(every_kind["species"].unique()))
-    inputs, label = subject.train[0]  # type: ignore[misc]  # a pool's examples are objects
+    inputs, label = subject.train[0]
     assert inputs.dtype == np.float32
     assert subject.task.class_names[label] == every_kind["species"][0]
     assert accuracy(subject) > 0.9
@@ -77,18 +77,21 @@ def test_a_trusted_table_becomes_the_queries(every_kind: pl.DataFrame, tmp_path:
     assert subject.queries is not None
     for place in range(10):
         ours, theirs = subject.train[place], subject.queries[place]
-        np.testing.assert_allclose(ours[0], theirs[0], atol=1e-4)  # type: ignore[index]
-        assert ours[1] == theirs[1]  # type: ignore[index]
+        np.testing.assert_allclose(ours[0], theirs[0], atol=1e-4)
+        assert ours[1] == theirs[1]
     assert "10 rows of b.parquet are the queries." in subject.description
     odd = frame.head(2).with_columns(pl.lit("dodo").alias("species"))
     odd.write_csv(tmp_path / "c.csv")
-    with pytest.raises(LabelError, match="Example '0000' of c.csv has the label 'dodo'"):
+    with pytest.raises(LabelError, match=r"Example '0000' of c.csv has the label 'dodo'"):
         load(
             str(tmp_path / "a.csv"),
             SourceOptions(label="species", id="sample_id", evaluation=tmp_path / "c.csv"),
         )
-    with pytest.raises(SubjectReferenceError, match="is not a table"):
-        load(str(tmp_path / "a.csv"), SourceOptions(label="species", trusted=tmp_path / "no.csv"))
+    with pytest.raises(SubjectReferenceError, match=r"did you mean 'b\.parquet'"):
+        load(str(tmp_path / "a.csv"), SourceOptions(label="species", trusted=tmp_path / "b.paquet"))
+    (tmp_path / "b.txt").touch()
+    with pytest.raises(SubjectReferenceError, match=r"b\.txt is not a table"):
+        load(str(tmp_path / "a.csv"), SourceOptions(label="species", trusted=tmp_path / "b.txt"))
 
 
 TABLE = "key,x,y,empty,same,price\n" + "".join(

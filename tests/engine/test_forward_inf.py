@@ -1,0 +1,347 @@
+"""What scores promise on any model: signs, invariances, checkpoints, refusals."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from auditkit import ClassificationTask, ForwardINF, Pool, RegressionTask, Task
+from auditkit.errors import (
+    LabelError,
+    MissingOutputsError,
+    NonFiniteLossError,
+    NonFiniteScoreError,
+    ReducedLossError,
+    SettingError,
+    StepError,
+    TaskError,
+)
+
+KINDS = ["none", "adam", "diagonal", "kfac"]
+
+
+@pytest.fixture
+def pool(blobs: tuple[Tensor, Tensor]) -> Pool:
+    return Pool.from_arrays(*blobs, ids=[f"t{i}" for i in range(120)])
+
+
+@pytest.fixture
+def task(classifier: nn.Module) -> ClassificationTask:
+    return ClassificationTask(classifier)
+
+
+def close(found: np.ndarray, expected: np.ndarray, *, within: float = 1e-4) -> bool:
+    """Equal up to rounding of the losses that scores are differences of."""
+    return bool(np.abs(found - expected).max() <= within * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("kind", ["none", "diagonal", "kfac"])
+@pytest.mark.parametrize("measure", ["loss", "margin"])
+def test_a_copy_is_the_first_proponent_and_a_contradiction_an_opponent(
+    kind: str, measure: str, digits: tuple[Tensor, Tensor], digits_model: nn.Module
+) -> None:
+    inputs, labels = digits[0][:400], digits[1][:400]
+    asked = torch.tensor([4, 31, 77, 101])
+    train = Pool.from_arrays(
+        torch.cat([inputs, inputs[asked], inputs[asked]]),
+        torch.cat([labels, labels[asked], (labels[asked] + 1) % 10]),
+    )
+    engine = ForwardINF(
+        ClassificationTask(digits_model),
+        train=train,
+        preconditioner=kind,
+        measure=measure,
+        train_measure=measure,
+    )
+    found = engine.influence(Pool.from_arrays(inputs[asked] + 0, labels[asked])).values
+    for row, own in enumerate(asked.tolist()):
+        assert found[row, own] == pytest.approx(found[row, 400 + row], rel=1e-3)
+        assert found[row, own] > 0 > found[row, 404 + row]
+        if kind == "kfac" and measure == "margin":  # the others prefer unusual examples
+            assert found[row].argmax() in (own, 400 + row)
+
+
+def test_proponents_and_opponents_are_named(task: ClassificationTask, pool: Pool) -> None:
+    scores = ForwardINF(task, train=pool).influence(pool.subset([5]))
+    assert scores.proponents("t5", 1)[0].train_id == "t5"
+    assert scores.measure == "margin"
+    assert scores.values.dtype == np.float32
+    assert scores.values.shape == (1, 120)
+    assert (scores.step > 0).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_batch_size_changes_nothing(kind: str, task: ClassificationTask, pool: Pool) -> None:
+    one, other = (
+        ForwardINF(task, train=pool, preconditioner=kind, batch_size=size).influence(
+            pool.subset([3, 70])
+        )
+        for size in (7, 500)
+    )
+    assert close(one.values, other.values)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_queries_do_not_see_each_other(kind: str, task: ClassificationTask, pool: Pool) -> None:
+    engine = ForwardINF(task, train=pool, preconditioner=kind)
+    together = engine.influence(pool.subset([9, 40, 3]))
+    assert together.query_ids == ("t9", "t40", "t3")
+    for place, row in zip([3, 9, 40], [2, 0, 1], strict=True):
+        alone = ForwardINF(task, train=pool, preconditioner=kind).influence(pool.subset([place]))
+        assert np.array_equal(alone.values[0], together.values[row])
+
+
+def test_scores_of_a_subset_are_the_same_columns(task: ClassificationTask, pool: Pool) -> None:
+    engine, queries = ForwardINF(task, train=pool), pool.subset([0, 50])
+    whole = engine.influence(queries)
+    chosen = [100, 4, 4 + 50, 17]
+    part = engine.influence(queries, pool.subset(chosen))
+    assert part.train_ids == tuple(pool.ids[place] for place in chosen)
+    assert close(part.values, whole.values[:, chosen])
+
+
+@pytest.mark.parametrize("kind", ["none", "adam"])
+def test_the_order_of_the_train_pool_changes_nothing(
+    kind: str, task: ClassificationTask, pool: Pool
+) -> None:
+    order = np.random.default_rng(0).permutation(120)
+    one = ForwardINF(task, train=pool, preconditioner=kind).influence(pool.subset([8]))
+    other = ForwardINF(task, train=pool.subset(order), preconditioner=kind).influence(
+        pool.subset([8])
+    )
+    assert close(other.values, one.values[:, order])
+
+
+def test_with_curvature_the_order_of_the_train_pool_changes_only_what_is_sampled(
+    task: ClassificationTask, pool: Pool
+) -> None:
+    order = np.random.default_rng(0).permutation(120)
+    one = ForwardINF(task, train=pool).influence(pool.subset(range(8)))
+    other = ForwardINF(task, train=pool.subset(order)).influence(pool.subset(range(8)))
+    assert np.corrcoef(other.values.ravel(), one.values[:, order].ravel())[0, 1] > 0.8
+
+
+def test_a_group_of_one_and_a_group_of_copies_are_the_query(
+    task: ClassificationTask, pool: Pool, blobs: tuple[Tensor, Tensor]
+) -> None:
+    engine = ForwardINF(task, train=pool)
+    alone = engine.influence(pool.subset([11]))
+    one = engine.influence(pool.subset([11]), groups=["g"])
+    inputs, labels = blobs
+    copies = Pool.from_arrays(inputs[[11] * 5], labels[[11] * 5])
+    five = engine.influence(copies, groups=["g"] * 5)
+    assert one.query_ids == five.query_ids == ("g",)
+    assert np.array_equal(one.values, alone.values)
+    assert close(five.values, alone.values)
+
+
+def test_groups_are_rows_in_the_order_of_their_first_query(
+    task: ClassificationTask, pool: Pool
+) -> None:
+    engine = ForwardINF(task, train=pool)
+    scores = engine.influence(pool.subset([1, 2, 3, 4]), groups=["b", "a", "b", "a"])
+    assert scores.query_ids == ("b", "a")
+    assert np.array_equal(
+        scores.values[1], engine.influence(pool.subset([2, 4]), groups=["a", "a"]).values[0]
+    )
+    with pytest.raises(SettingError, match="3 group names for 4 queries"):
+        engine.influence(pool.subset([1, 2, 3, 4]), groups=["a", "b", "c"])
+
+
+def test_the_same_seed_gives_the_same_scores_bit_for_bit(
+    task: ClassificationTask, pool: Pool
+) -> None:
+    first, second, other = (
+        ForwardINF(task, train=pool, seed=seed).influence(pool.subset([1])).values
+        for seed in (3, 3, -4)
+    )
+    assert np.array_equal(first, second)
+    assert not np.array_equal(first, other)
+
+
+def test_checkpoints_are_averaged(
+    task: ClassificationTask, pool: Pool, tmp_path: Path, classifier: nn.Module
+) -> None:
+    torch.manual_seed(1)
+    states = [
+        {
+            name: weight + 0.1 * torch.randn_like(weight)
+            for name, weight in classifier.state_dict().items()
+        }
+        for _ in range(2)
+    ]
+    torch.save(states[1], tmp_path / "second.pt")
+    together = ForwardINF(task, train=pool, checkpoints=[states[0], tmp_path / "second.pt"])
+    found, parts = together.influence(pool.subset([0, 9])), []
+    for state in (classifier.state_dict(), *states):
+        model = nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 3))
+        model.load_state_dict(state)
+        engine = ForwardINF(ClassificationTask(model), train=pool)
+        parts.append(engine.influence(pool.subset([0, 9])))
+    assert close(found.values, np.mean([part.values for part in parts], axis=0), within=1e-6)
+    assert found.step == pytest.approx(np.mean([part.step for part in parts], axis=0))
+    again = together.influence(pool.subset([0, 9]))
+    assert np.array_equal(found.values, again.values)
+
+
+def test_the_self_check_passes_on_a_trained_model(
+    digits: tuple[Tensor, Tensor], digits_model: nn.Module
+) -> None:
+    told: list[str] = []
+    train = Pool.from_arrays(digits[0][:400], digits[1][:400])
+    engine = ForwardINF(ClassificationTask(digits_model), train=train, warn=told.append)
+    found = engine.self_check(queries=12, candidates=300)
+    assert found.passed
+    assert found.top5 > 0.9
+    assert not told
+
+
+def test_a_self_check_of_examples_that_cannot_be_told_apart_fails_and_is_told(
+    task: ClassificationTask,
+) -> None:
+    told: list[str] = []
+    train = Pool.from_arrays(torch.zeros(50, 6), torch.zeros(50).long())
+    engine = ForwardINF(task, train=train, warn=told.append)
+    assert not engine.self_check(queries=4, candidates=50).passed
+    assert any("self-check failed: 0% of 4" in sentence for sentence in told)
+
+
+def test_a_short_rise_is_told(pool: Pool) -> None:
+    told: list[str] = []
+
+    class Bounded(ClassificationTask):
+        """A measure that ends at 1."""
+
+        def measure(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+            return super().measure(model, batch).sigmoid()
+
+    model = nn.Linear(6, 3)
+    engine = ForwardINF(
+        Bounded(model), train=pool, rise=5.0, warn=told.append, preconditioner="none"
+    )
+    engine.influence(pool.subset([0, 1]))
+    assert "2 of 2 queries cannot be raised by 5" in told[0]
+
+
+class ReducedTask(ClassificationTask):
+    def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+        return super().loss(model, batch).mean()
+
+    measure = loss
+
+
+class StubbornTask(ClassificationTask):
+    def outputs(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        return super().outputs(self.model, batch)
+
+
+class DetachedTask(ClassificationTask):
+    def measure(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+        return super().measure(model, batch).detach()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("kind_of_task", "error", "told"),
+    [
+        (ReducedTask, ReducedLossError, 'reduction="none"'),
+        (StubbornTask, TaskError, r"not `self\.model`"),
+        (DetachedTask, TaskError, "do not detach"),
+    ],
+)
+def test_tasks_that_break_the_contract_are_told_how_to_mend_it(
+    kind: str, kind_of_task: type[Task], error: type[Exception], told: str, pool: Pool
+) -> None:
+    engine = ForwardINF(kind_of_task(nn.Linear(6, 3)), train=pool, preconditioner=kind)
+    with pytest.raises(error, match=told):
+        engine.influence(pool.subset([0, 1]))
+
+
+@pytest.mark.parametrize("label", [-1, 3, 700])
+def test_labels_outside_the_scores_are_refused(label: int, task: ClassificationTask) -> None:
+    labels = torch.zeros(10).long()
+    labels[7] = label
+    wrong = Pool.from_arrays(torch.zeros(10, 6), labels)
+    with pytest.raises(LabelError, match=str(label)):
+        ForwardINF(task, train=wrong).influence(wrong.subset([0]))
+
+
+def test_a_training_example_without_a_number_is_named(task: ClassificationTask) -> None:
+    inputs = torch.randn(10, 6)
+    inputs[6, 0] = math.nan
+    pool = Pool.from_arrays(inputs, torch.zeros(10).long(), ids=[f"row {i}" for i in range(10)])
+    with pytest.raises(NonFiniteLossError, match="'row 6' is nan"):
+        ForwardINF(task, train=pool, preconditioner="none").influence(pool.subset([0]))
+
+
+def test_a_score_without_a_number_names_the_query() -> None:
+    class Explosive(ClassificationTask):
+        """A measure that ends, beside the query itself, where the weights have moved."""
+
+        def measure(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+            value = super().measure(model, batch)
+            moved = bool((model.weight != self.model.weight).any())
+            return value / 0 if moved and len(value) > 1 else value
+
+    pool = Pool.from_arrays(torch.randn(20, 6), torch.arange(20) % 3)
+    engine = ForwardINF(Explosive(nn.Linear(6, 3)), train=pool)
+    with pytest.raises(NonFiniteScoreError, match=r"query '1'.*lower the rise"):
+        engine.influence(pool.subset([1, 2]))
+
+
+def test_a_saturated_query_is_named(pool: Pool) -> None:
+    model = nn.Linear(6, 3)
+    with torch.no_grad():
+        model.bias.copy_(torch.tensor([1e4, 0.0, 0.0]))
+    engine = ForwardINF(
+        ClassificationTask(model), train=pool, measure="loss", preconditioner="none"
+    )
+    with pytest.raises(StepError, match="query 't0'"):
+        engine.influence(pool.subset([0]))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"rise": 0.0},
+        {"rise": -1.0},
+        {"rise": math.nan},
+        {"rise": math.inf},
+        {"damping": -1e-3},
+        {"damping": math.nan},
+        {"batch_size": 0},
+        {"measure": "logit"},
+        {"train_measure": "perplexity"},
+    ],
+)
+def test_settings_out_of_range_are_refused(
+    wrong: dict[str, object], task: ClassificationTask, pool: Pool
+) -> None:
+    with pytest.raises(SettingError):
+        ForwardINF(task, train=pool, **wrong)
+
+
+def test_a_margin_is_refused_where_there_is_none() -> None:
+    pool = Pool.from_arrays(torch.zeros(4, 2), torch.zeros(4))
+    with pytest.raises(SettingError, match="RegressionTask has 'loss'"):
+        ForwardINF(RegressionTask(nn.Linear(2, 1)), train=pool, measure="margin")
+
+
+class OnlyLoss(Task):
+    def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+        inputs, labels = batch
+        return nn.functional.cross_entropy(model(inputs), labels, reduction="none")
+
+
+def test_a_task_with_nothing_but_a_loss_is_scored(classifier: nn.Module, pool: Pool) -> None:
+    engine = ForwardINF(OnlyLoss(classifier), train=pool)
+    scores = engine.influence(pool.subset([2]))
+    assert scores.measure == "loss"
+    assert scores.values[0, 2] > 0
+    with pytest.raises(MissingOutputsError, match="OnlyLoss does not define `outputs`"):
+        engine.task.outputs(classifier, (torch.zeros(1, 6), torch.zeros(1)))

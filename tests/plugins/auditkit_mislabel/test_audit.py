@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from auditkit_mislabel import MislabelAudit
+from sklearn.metrics import average_precision_score
+
+import auditkit
+from auditkit import errors, testing
+from auditkit.demo import Demo, digits
+
+
+@pytest.fixture(scope="module")
+def demo() -> Demo:
+    return digits(examples=1_000, epochs=15)
+
+
+@pytest.fixture(scope="module")
+def run(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> auditkit.Run:
+    return auditkit.run("mislabel", demo.subject, out=tmp_path_factory.mktemp("runs"))
+
+
+def precision(run: auditkit.Run, demo: Demo) -> float:
+    frame = run.findings.frame
+    wrong = [name in demo.planted for name in frame["example_id"]]
+    return float(average_precision_score(wrong, frame["score"].to_numpy()))
+
+
+def test_the_audit_fits_in() -> None:
+    testing.check_audit(MislabelAudit)
+
+
+def test_wrong_labels_are_found_and_counted(run: auditkit.Run, demo: Demo) -> None:
+    assert precision(run, demo) > 0.9
+    assert run.record.summary["wrong labels"] == pytest.approx(len(demo.planted), rel=0.3)
+    assert run.record.rate == pytest.approx(len(demo.planted) / 1_000, rel=0.3)
+
+
+def test_every_example_has_a_row_with_the_audits_columns(run: auditkit.Run, demo: Demo) -> None:
+    frame = run.findings.frame
+    assert sorted(frame["example_id"]) == sorted(demo.subject.train.ids)
+    assert frame.columns[5:9] == [
+        "given_label", "suggested_label", "training_loss", "loss_outside",
+    ]  # fmt: skip
+    assert (frame["given_label"] != frame["suggested_label"]).all()
+    assert (frame["flagged"] == (frame["probability"] >= 0.5)).all()
+
+
+def test_budgets_say_how_many_findings_are_expected_to_be_real(run: auditkit.Run) -> None:
+    budgets = run.result.tables["budgets"]
+    probability = run.findings.frame["probability"]
+    assert budgets["reviewed"].to_list() == [20, 100, 500]
+    assert budgets["expected wrong"][1] == pytest.approx(probability[:100].sum())
+
+
+def test_baselines_stand_beside_with_their_agreement(run: auditkit.Run) -> None:
+    assert "confident_learning" in run.findings.frame.columns
+    assert set(run.result.tables["agreement"]["baseline"]) == {
+        "training loss", "confident learning",
+    }  # fmt: skip
+    recovery = dict(run.result.tables["recovery"].iter_rows())
+    assert recovery["auditkit"] > 0.8
+    assert {"loss out of sample", "confident learning"} <= set(recovery)
+
+
+def test_a_thorough_run_ranks_as_well(demo: Demo, tmp_path: Path) -> None:
+    thorough = auditkit.run("mislabel", demo.subject, out=tmp_path, settings={"thorough": True})
+    assert precision(thorough, demo) > 0.9
+
+
+def test_a_trusted_set_and_checkpoints_are_used_and_said(demo: Demo, tmp_path: Path) -> None:
+    train = demo.subject.train
+    right = [place for place, name in enumerate(train.ids) if name not in demo.planted]
+    subject = replace(
+        demo.subject,
+        train=train.subset([place for place in range(1_000) if place not in right[:150]]),
+        queries=train.subset(right[:150]),
+        checkpoints=[demo.subject.task.model.state_dict()],
+    )
+    run = auditkit.run("mislabel", subject, out=tmp_path)
+    notes = " ".join(note.text for note in run.record.notes)
+    assert "150 trusted examples" in notes
+    assert "1 checkpoint" in notes
+    assert len(run.findings) == 850
+    assert precision(run, demo) > 0.9
+
+
+def test_one_class_is_refused(demo: Demo, tmp_path: Path) -> None:
+    train = demo.subject.train
+    pool = auditkit.Pool.from_arrays(
+        np.stack([train[place][0] for place in range(50)]), np.zeros(50, dtype=np.int64)
+    )
+    with pytest.raises(errors.LabelError, match="one class"):
+        auditkit.run("mislabel", replace(demo.subject, train=pool), out=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_task_without_class_outputs_is_refused(tmp_path: Path, demo: Demo) -> None:
+    task = auditkit.RegressionTask(demo.subject.task.model)
+    with pytest.raises(errors.MissingOutputsError, match="categorical"):
+        auditkit.run("mislabel", replace(demo.subject, task=task), out=tmp_path)
+
+
+def test_clean_data_is_called_nearly_clean(tmp_path: Path) -> None:
+    clean = digits(share=0.0, examples=1_000, epochs=15)
+    run = auditkit.run("mislabel", clean.subject, out=tmp_path)
+    assert run.record.rate < 0.03
