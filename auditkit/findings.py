@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -83,9 +84,13 @@ class Findings:
         return self.frame.filter(pl.col("flagged"))
 
     def write(self, folder: Path) -> None:
-        """Write `findings.parquet` and `findings.csv` into a folder."""
+        """Write `findings.parquet` and `findings.csv` into a folder.
+
+        CSV knows no lists and structures: there they are texts in JSON.
+        """
         self.frame.write_parquet(folder / "findings.parquet")
-        self.frame.write_csv(folder / "findings.csv")
+        flat = [_as_text(column) if column.dtype.is_nested() else column for column in self.frame]
+        pl.DataFrame(flat).write_csv(folder / "findings.csv")
 
     @classmethod
     def read(cls, folder: Path) -> Findings:
@@ -98,3 +103,11 @@ class Findings:
             return cls(pl.read_parquet(folder / "findings.parquet"))
         except (OSError, pl.exceptions.PolarsError) as error:
             raise StoreError(f"The findings in {folder} cannot be read: {error}.") from error
+
+
+def _as_text(column: pl.Series) -> pl.Series:
+    texts = [
+        None if value is None else json.dumps(value, default=str, ensure_ascii=False)
+        for value in column.to_list()
+    ]
+    return pl.Series(column.name, texts, dtype=pl.String())

@@ -86,6 +86,7 @@ def epochs(
         device: where the model and batches go.
 
     Raises:
+        PoolError: there are no examples at `positions`.
         NonFiniteLossError: the loss became NaN or infinite; the message names an example.
         ReducedLossError: the task's loss is not one number per example.
         SettingError: the recipe names no learning rate (see `with_learning_rate`).
@@ -93,6 +94,8 @@ def epochs(
     """
     device = torch.device(device)
     chosen = every(pool) if positions is None else positions
+    if len(chosen) == 0:
+        raise PoolError("There is no example to train on: `positions` is empty.")
     shuffler = stream(seed, "order of training")
     model.to(device)
     optimizer = make_optimizer(model, recipe)
@@ -236,7 +239,7 @@ def with_learning_rate(
     judged, trained = chosen[:size], chosen[size:]
     if len(trained) == 0:
         return replace(recipe, learning_rate=LEARNING_RATES[1])
-    count = max(1, round(_TRIAL_STEPS * recipe.batch_size / len(trained)))
+    count = max(1, round(_TRIAL_STEPS / len(_cuts(len(trained), recipe.batch_size))))
     losses = {}
     for rate in LEARNING_RATES:
         with differentiable():

@@ -110,7 +110,7 @@ def cross_validate(regime: Regime, data: Labelled, seed: int) -> npt.NDArray[np.
 
 
 def score_cleanlab(cell: Cell, crossed: npt.NDArray[np.float32], data: Labelled) -> None:
-    """cleanlab's two scores on cross-validated probabilities, and how many it finds."""
+    """The two scores of cleanlab on cross-validated probabilities, and how many it finds."""
     from cleanlab.filter import find_label_issues
     from cleanlab.rank import get_label_quality_scores
 

@@ -50,6 +50,15 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     assert pl.read_csv(tmp_path / "findings.csv")["text"].to_list() == ["", 'x,\n"y"']
 
 
+def test_lists_and_structures_are_json_in_csv(tmp_path: Path) -> None:
+    columns: dict[str, list[object]] = {"others": [["é", "b"], None], "box": [{"x": 1}, {"x": 2}]}
+    Findings.ranked(["a", "b"], np.array([2.0, 1.0]), columns=columns).write(tmp_path)
+    written = pl.read_csv(tmp_path / "findings.csv")
+    assert written["others"].to_list() == ['["é", "b"]', None]
+    assert written["box"].to_list() == ['{"x": 1}', '{"x": 2}']
+    assert Findings.read(tmp_path).frame["others"].to_list() == [["é", "b"], None]
+
+
 def test_a_frame_of_another_schema_is_refused() -> None:
     frame = Findings.ranked(["a"], np.array([1.0])).frame
     with pytest.raises(StoreError, match="'rank' of type UInt32"):

@@ -45,7 +45,7 @@ def read_weights(path: Path) -> Mapping[str, Tensor]:
             f"{path} is damaged or holds more than weights, and loading that could run code: save "
             "model.state_dict() alone, or use safetensors."
         ) from error
-    except Exception as error:  # noqa: BLE001 - damaged files end in all kinds of errors in torch
+    except Exception as error:  # damaged files end in all kinds of errors in torch
         reason = f"{type(error).__name__}: {error}".splitlines()[0].rstrip(".")
         raise UnreadableError(f"The checkpoint {path} cannot be read ({reason}).") from error
     if not isinstance(state, Mapping):

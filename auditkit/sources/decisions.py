@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,9 @@ from auditkit.errors import ColumnError, SettingError, UnknownNameError, Unreada
 from auditkit.sources.frames import column
 
 _DECISIONS = ("keep", "fix", "drop")
+
+_GUARDED = re.compile(r"'(?=['=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20])")
+"""The apostrophe that reports put before what a spreadsheet would take for a formula."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,8 @@ class Decisions:
 def read_decisions(path: Path) -> Decisions:
     """Read a CSV file with `example_id`, `decision` and, for fixes, `suggested_label`.
 
-    An empty decision means keep.
+    An empty decision means keep. The apostrophe that reports put before cells which a spreadsheet
+    would take for formulas is taken off.
 
     Raises:
         ColumnError: a column is missing.
@@ -54,11 +59,11 @@ def read_decisions(path: Path) -> Decisions:
         UnreadableError: the file is no CSV file.
     """
     frame = _read(path)
-    ids = column(frame, "example_id", table=path.name, role="ids").to_list()
+    ids = _bare(column(frame, "example_id", table=path.name, role="ids"))
     made = column(frame, "decision", table=path.name, role="decisions").to_list()
-    labels = [None] * frame.height
+    labels: list[str | None] = [None] * frame.height
     if "suggested_label" in frame.columns:
-        labels = frame["suggested_label"].to_list()
+        labels = _bare(frame["suggested_label"])
     found: dict[str, tuple[str, str | None]] = {}
     for line, (name, text, label) in enumerate(zip(ids, made, labels, strict=True), start=2):
         decision = (text or "keep").strip().lower()
@@ -82,6 +87,15 @@ def read_decisions(path: Path) -> Decisions:
         fixes={name: label for name, (_, label) in found.items() if label is not None},
         drops=frozenset(name for name, (decision, _) in found.items() if decision == "drop"),
     )
+
+
+def _unguarded(cell: str) -> str:
+    return cell[1:] if _GUARDED.match(cell) else cell
+
+
+def _bare(cells: pl.Series) -> list[str | None]:
+    """The cells without the apostrophe that guards them."""
+    return [cell if cell is None else _unguarded(cell) for cell in cells]
 
 
 def _read(path: Path) -> pl.DataFrame:

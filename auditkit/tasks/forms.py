@@ -43,7 +43,7 @@ def predict(model: nn.Module, inputs: Batch) -> Tensor:
 
     A tuple of inputs is given as positional arguments, a mapping of several as keyword arguments
     and a mapping of one as that one. An output with `.logits` (Hugging Face) gives these, a tuple
-    its first entry.
+    or list its first entry.
     """
     inputs = _in_precision_of(model, inputs)
     if isinstance(inputs, Mapping):
@@ -53,7 +53,7 @@ def predict(model: nn.Module, inputs: Batch) -> Tensor:
     else:
         result = model(inputs)
     result = getattr(result, "logits", result)
-    return cast(Tensor, result[0] if isinstance(result, tuple) else result)
+    return cast(Tensor, result[0] if isinstance(result, tuple | list) else result)
 
 
 def _in_precision_of(model: nn.Module, inputs: Batch) -> Batch:

@@ -156,7 +156,7 @@ def _result(
         answer=_answer(wrong, int(flagged.sum()), count),
         rate=wrong / count,
         summary={
-            "wrong labels": wrong,
+            "estimated wrong labels": wrong,
             "flagged": int(flagged.sum()),
             "labels judged": count,
             "planted labels": 0 if tables.planted is None else len(tables.planted.positions),

@@ -11,8 +11,8 @@ surest of (Patrini et al. 2017, section 4; compare Northcutt et al. 2021), and s
 counts allow: the error rates of the classes toward their mean, and the pattern of errors toward
 uniform, each by as much as maximizes the marginal likelihood (empirical Bayes). So typing errors
 come out uniform and look-alike classes as what they are. Anchors alone take the models' own
-mistakes for wrong labels, likelihood alone explains wrong labels away; a few steps of expectation
-maximization from the anchors lie between the two (`REFINEMENTS`, chosen on Fashion-MNIST).
+mistakes for wrong labels, likelihood alone explains wrong labels away; one step of expectation
+maximization from the anchors lies between the two (`REFINEMENTS`, chosen on Fashion-MNIST).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Labels = npt.NDArray[np.int64]
 ANCHORS = 0.2
 """The share of the examples predicted as a class that serve as its anchors, and at least ten."""
 
-REFINEMENTS = 3
+REFINEMENTS = 1
 """Steps of expectation maximization from the anchors."""
 
 _STRENGTHS = np.exp(np.linspace(-1.0, 7.0, 33))

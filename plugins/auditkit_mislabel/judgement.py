@@ -9,8 +9,9 @@ and what the trained model says (**inside**).
   the share of the suspected labels that it contradicts.
 
 The noisy channel (`channel.py`) turns the combination into the odds that a label is wrong, which
-rank the examples. Probabilities come from the channel on the outside opinion alone, which no
-memory of the labels colours, and are made to rise with the rank by isotonic regression.
+rank the examples. How many labels are wrong in all is estimated from the channel on the outside
+opinion alone, which no memory of the labels colours; one shift of all odds makes the probabilities
+add up to it.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import log_softmax
-from sklearn.isotonic import IsotonicRegression
+from scipy.optimize import brentq
+from scipy.special import expit, log_softmax
 from sklearn.metrics import average_precision_score
 
 from auditkit import ClassTables
@@ -28,6 +29,9 @@ from auditkit_mislabel.channel import Channel, Labels, Table, fit_channel, recal
 
 WEIGHTS = (0.25, 0.5, 0.75)
 """The weights of the replayed opinion, against the outside one, that calibration chooses from."""
+
+_CLEARLY = 0.01
+"""By how much another weight than the middle one must be better at the planted labels."""
 
 Bools = npt.NDArray[np.bool_]
 
@@ -95,11 +99,20 @@ def judge(
     posterior[np.arange(len(labels)), labels] = -np.inf
     return Judgement(
         score=score,
-        probability=IsotonicRegression().fit(score, doubt).predict(score),
+        probability=_shifted(score, total=doubt[~known].sum(), counted=~known),
         suggested=posterior.argmax(axis=1).astype(np.int64),
         trust=trust,
         calibration=calibration,
     )
+
+
+def _shifted(odds: Table, *, total: float, counted: Bools) -> Table:
+    """Probabilities of log odds, all shifted alike, that add up to a total among those counted."""
+    total = float(np.clip(total, 1e-6, counted.sum() - 1e-6))
+    far = 50.0 + np.abs(odds).max()
+    shift = brentq(lambda by: expit(odds[counted] + by).sum() - total, -far, far)
+    probability: Table = expit(odds + shift)
+    return probability
 
 
 def doubted(channel: Channel, logs: Table, labels: Labels) -> Table:
@@ -155,7 +168,9 @@ def _calibrate(tables: ClassTables, channel: Channel, doubt: Table, known: Bools
         mixed = log_softmax((1 - weight) * outside + weight * replayed, axis=1)
         tried = recalibrated(channel.transition, mixed, labels, known)
         found[weight] = precision(_odds(tried.log_posterior(mixed, labels), labels))
-    best = max(WEIGHTS, key=lambda weight: (found[weight], -abs(weight - WEIGHTS[1])))
+    best = max(WEIGHTS, key=lambda weight: found[weight])
+    if found[best] < found[WEIGHTS[1]] + _CLEARLY:
+        best = WEIGHTS[1]
     recovery = {
         "auditkit": found[best],
         "loss while training": precision(-_own(replayed, labels)),

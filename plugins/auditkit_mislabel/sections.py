@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 import altair as alt
@@ -32,13 +33,13 @@ def _budget(result: AuditResult) -> Section:
         )
         .properties(width=560, height=240)
     )
+    wrong, judged = result.summary["estimated wrong labels"], len(result.findings)
     caption = "Where the line bends away from the diagonal, review stops paying."
     return Section(
         title="How far to review",
         paragraphs=(
-            f"An estimated {result.summary['wrong labels']:.0f} of {len(result.findings)} labels "
-            "are wrong. Reviewing from the top of the list, this is how many are expected to turn "
-            "out so:",
+            f"An estimated {wrong:,.0f} of {judged:,} labels are wrong. Reviewing from the top of "
+            "the list, this is how many are expected to turn out so:",
         ),
         figures=(Figure(chart, caption),),
         table=table,
@@ -48,13 +49,14 @@ def _budget(result: AuditResult) -> Section:
 def _confusion(result: AuditResult) -> Section:
     table = result.tables["confusions"]
     shown = table.head(40)
+    order = sorted({*shown["given"], *shown["suggested"]}, key=_natural)
     chart = (
         alt.Chart(shown)
         .mark_rect()
         .encode(
-            x=alt.X("suggested:N", title="suggested label", sort=None),
-            y=alt.Y("given:N", title="given label", sort=None),
-            color=alt.Color("expected:Q", title="expected wrong").scale(scheme="oranges"),
+            x=alt.X("suggested:N", title="suggested label", sort=order),
+            y=alt.Y("given:N", title="given label", sort=order),
+            color=alt.Color("expected:Q", title="expected wrong"),
         )
         .properties(width=440, height=320)
     )
@@ -69,6 +71,11 @@ def _confusion(result: AuditResult) -> Section:
         paragraphs=(first,),
         figures=(Figure(chart, caption),) if pairs else (),
     )
+
+
+def _natural(name: str) -> tuple[int, str]:
+    """Sorts numbers as numbers, and before other names."""
+    return (int(name), "") if name.isdecimal() else (sys.maxsize, name)
 
 
 def _trust(result: AuditResult) -> Section:
@@ -88,7 +95,8 @@ def _trust(result: AuditResult) -> Section:
         paragraphs=(
             f"While the model was replayed, {planted} labels were flipped on purpose, after the "
             "confusion between classes the model itself shows, and every score was asked to find "
-            "them. Probabilities are calibrated on the same flips.",
+            "them. The weight of the losses in the audit's own score was chosen on the same flips; "
+            "its probabilities come from the estimated channel between true and given labels.",
             "Agreement with the baselines, as the share of the flagged examples each also puts as "
             "high: " + _agreement(result) + ".",
         ),

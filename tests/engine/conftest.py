@@ -14,7 +14,7 @@ from auditkit import ClassificationTask, Pool, Recipe
 from auditkit.training import epochs
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
     """Sums in one order, whatever machine runs them."""
     before = torch.get_num_threads()

@@ -116,7 +116,7 @@ def left_out(
             hessian = hessian.view(3, 3, 7, 7).transpose(1, 2).reshape(21, 21)
             hessian = hessian + 0.05 * torch.eye(21).double()
             weights = weights - torch.linalg.solve(hessian, slope.ravel()).view(3, 7)
-        assert slope.abs().max() < 1e-9
+        assert slope.abs().max() < 1e-5  # and squared by the step after
         return functional.cross_entropy(questions @ weights.T, asked[1], reduction="none")
 
     everything = torch.arange(len(rows))

@@ -22,11 +22,12 @@ def test_the_line_search_reaches_the_rise_from_any_guess(rise: float, guess: flo
     assert step**1.5 == pytest.approx(rise, rel=0.05)
 
 
-def test_the_line_search_takes_the_first_crossing() -> None:
+@pytest.mark.parametrize("guess", [0.2, 0.5, 1.0, 3.0, 9.0, 40.0])
+def test_the_line_search_takes_the_first_crossing(guess: float) -> None:
     def hump(step: float) -> float:
         return 2 * math.sin(step)  # reaches 1 at .52, 2.62, 6.81 and on
 
-    step, _ = line_search(hump, rise=1.0, guess=1.0, query="q")
+    step, _ = line_search(hump, rise=1.0, guess=guess, query="q")
     assert step == pytest.approx(math.asin(0.5), rel=0.1)
 
 

@@ -221,3 +221,13 @@ def test_a_copy_that_cannot_be_written_leaves_nothing(
         pytest.skip("there is no folder here that nobody can write to")
     with pytest.raises(StoreError, match=r"could not be written to /proc/b.csv"):
         apply_decisions(decide(), data, out, id_column=None, label=None)
+
+
+def test_the_apostrophe_that_guards_cells_from_spreadsheets_is_taken_off(
+    tmp_path: Path, decide: Callable[..., Path]
+) -> None:
+    data, out = tmp_path / "a.csv", tmp_path / "b.csv"
+    data.write_text("code,label\n=1+1,a\n'quoted,b\nplain,c\n")
+    decisions = decide(("'=1+1", "fix", "'-b"), ("''quoted", "drop", None), ("plain", "keep", None))
+    apply_decisions(decisions, data, out, id_column="code", label="label")
+    assert out.read_text().splitlines() == ["code,label", "=1+1,-b", "plain,c"]

@@ -1,0 +1,8 @@
+"""All benchmarks, one after another: `python -m benchmarks`."""
+
+from __future__ import annotations
+
+from benchmarks import memory, mislabel
+
+mislabel.main(standalone_mode=False)
+memory.main(standalone_mode=False)
