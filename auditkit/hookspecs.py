@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import pluggy
 
 from auditkit.audit import AuditClass, AuditResult, Section
+from auditkit.progress import SILENT, Progress
 from auditkit.subject import Subject
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class SourceOptions:
         seed: for the model that is trained where the data comes without one.
         device: torch's name of the device to train it on.
         batch_size: None lets the source choose.
+        progress: where reading and training say how far they are.
     """
 
     evaluation: Path | None = None
@@ -59,6 +61,7 @@ class SourceOptions:
     seed: int = 0
     device: str = "cpu"
     batch_size: int | None = None
+    progress: Progress = SILENT
 
 
 @hookspec

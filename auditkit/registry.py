@@ -273,7 +273,7 @@ class _Sources:
     def load_subject(self, reference: str, options: SourceOptions) -> Subject | None:
         from auditkit.sources import load as load_source  # noqa: PLC0415 - brings torch
 
-        return load_source(reference, options)
+        return load_source(reference, options, progress=options.progress)
 
 
 _OWN_SOURCES = Candidate("sources", DISTRIBUTION, version_of(DISTRIBUTION))

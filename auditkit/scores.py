@@ -117,7 +117,8 @@ class Holdout:
 
     Attributes:
         ids: the examples.
-        inside: float32 [example]; loss under the trained model itself.
+        inside: float32 [example]; loss under the trained model, averaged over it and its
+            checkpoints.
         outside: float32 [example]; mean loss under models that did not train on the example.
         replayed: float32 [example]; mean loss on the example while models trained on it; the
             outside loss where none did.

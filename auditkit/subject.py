@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 Likelihood: TypeAlias = Literal["categorical", "gaussian"]
 """How outputs are judged: cross-entropy on class scores, or squared error."""
 
+TARGET_KEYS = ("label", "labels", "target", "targets", "y")
+"""Under which key a mapping batch may hold its targets; the first one present is taken."""
+
 
 class Task(ABC):
     """A model, its loss per training example, and what a query asks about.
@@ -68,15 +71,18 @@ class Task(ABC):
     def with_targets(self, batch: Batch, targets: Tensor) -> Batch:
         """The batch with other targets: the last entry of a tuple, or the label of a mapping.
 
+        They take the type and shape of those they replace: a loss on floats is given floats.
+
         Raises:
             TaskError: a batch of another form; override this method for it.
         """
         if isinstance(batch, tuple | list) and len(batch) >= 2:
-            return (*batch[:-1], targets)
+            exchanged = (*batch[:-1], _like(targets, batch[-1]))
+            return type(batch)(*exchanged) if hasattr(batch, "_fields") else exchanged
         if isinstance(batch, Mapping):
-            for key in ("label", "labels", "target", "targets", "y"):
+            for key in TARGET_KEYS:
                 if key in batch:
-                    return {**batch, key: targets}
+                    return {**batch, key: _like(targets, batch[key])}
         raise TaskError(
             f"{type(self).__name__} cannot exchange the labels of a {type(batch).__name__} batch: "
             "define `with_targets(batch, targets)`."
@@ -171,3 +177,12 @@ class Subject:
     pretrained: Mapping[str, Tensor] | None = None
     name: str = "subject"
     description: Sequence[str] = ()
+
+
+def _like(targets: Tensor, old: Batch) -> Tensor:
+    import torch  # noqa: PLC0415 - this module is imported without torch
+
+    if not isinstance(old, torch.Tensor):
+        return targets
+    cast = targets.to(old.dtype)
+    return cast.reshape(old.shape) if cast.shape != old.shape else cast

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from benchmarks import memory, mislabel
+from benchmarks import memory, mislabel, real_input
 
 mislabel.main(standalone_mode=False)
 memory.main(standalone_mode=False)
+real_input.main(standalone_mode=False)

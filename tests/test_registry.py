@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ import pytest
 from auditkit import AuditResult, Findings, Section, SourceOptions, Subject
 from auditkit.errors import DataError, PluginError, SubjectReferenceError, UnknownNameError
 from auditkit.plugins import DISTRIBUTION, discover
+from auditkit.progress import SILENT, Step
 from auditkit.registry import ENVIRONMENT, Registry
 
 if TYPE_CHECKING:
@@ -245,6 +247,27 @@ def test_auditkits_own_sources_are_asked_last(install: Install, tmp_path: Path) 
     (tmp_path / "subject.py").write_text("subject = None")
     reference = f"{tmp_path / 'subject.py'}:subject"
     assert isinstance(Registry().load_subject(reference, SourceOptions()), Subject)
+
+
+class Heard:
+    """Progress that remembers what was told to it."""
+
+    def __init__(self) -> None:
+        self.steps: list[str] = []
+
+    @contextmanager
+    def step(self, description: str, total: int) -> Iterator[Step]:
+        self.steps.append(description)
+        with SILENT.step(description, total) as step:
+            yield step
+
+
+def test_the_model_made_for_data_without_one_says_how_far_it_is(tmp_path: Path) -> None:
+    rows = "".join(f"{place % 7 + 0.5},{'ab'[place % 2]}\n" for place in range(40))
+    (tmp_path / "table.csv").write_text("x,y\n" + rows)
+    heard = Heard()
+    Registry().load_subject(str(tmp_path / "table.csv"), SourceOptions(label="y", progress=heard))
+    assert "training a model" in heard.steps
 
 
 def test_a_reference_nobody_knows_is_one_sentence() -> None:

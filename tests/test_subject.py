@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import cast
+from typing import NamedTuple, cast
 
 import pytest
 import torch
@@ -53,6 +53,20 @@ def test_targets_are_exchanged_in_tuples_and_mappings() -> None:
     assert mapped == {"x": old, "labels": new}
     with pytest.raises(TaskError, match="define `with_targets"):
         task.with_targets(old, new)
+
+
+class Pair(NamedTuple):
+    inputs: Tensor
+    label: Tensor
+
+
+def test_exchanged_targets_have_the_form_of_the_old_ones() -> None:
+    inputs, old, new = torch.ones(2, 3), torch.zeros(2, 1), torch.tensor([1, 0])
+    for batch in ((inputs, old), {"x": inputs, "y": old}, Pair(inputs, old)):
+        exchanged = make().with_targets(batch, new)
+        assert type(exchanged) is type(batch)
+        targets = exchanged["y"] if isinstance(exchanged, dict) else cast(Pair, exchanged)[1]
+        assert torch.equal(cast(Tensor, targets), torch.tensor([[1.0], [0.0]]))
 
 
 def test_what_a_user_gives_cannot_be_changed_afterwards() -> None:

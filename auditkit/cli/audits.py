@@ -22,6 +22,7 @@ from auditkit.cli.options import (
 )
 from auditkit.cli.terminal import Terminal
 from auditkit.hookspecs import SourceOptions
+from auditkit.progress import Progress
 from auditkit.registry import Registry
 
 if TYPE_CHECKING:
@@ -69,7 +70,9 @@ def _run(ctx: click.Context, audit: AuditClass, values: Mapping[str, object]) ->
     terminal, registry = ctx.find_object(Terminal) or Terminal(), registry_of(ctx)
     options = RunOptions.of(values)
     check_device(options.device)
-    subject = registry.load_subject(str(values["subject"]), _source_options(values, options))
+    with terminal.progress() as progress:
+        source = _source_options(values, options, progress)
+        subject = registry.load_subject(str(values["subject"]), source)
     run = run_audit(
         audit, subject, options, settings=given_settings(audit, values), registry=registry,
         terminal=terminal,
@@ -142,7 +145,9 @@ def show_findings(run: Run, terminal: Terminal) -> None:
     terminal.table(shown, frame.select(shown).rows())
 
 
-def _source_options(values: Mapping[str, object], options: RunOptions) -> SourceOptions:
+def _source_options(
+    values: Mapping[str, object], options: RunOptions, progress: Progress
+) -> SourceOptions:
     def text(name: str) -> str | None:
         value = values.get(name)
         return None if value is None else str(value)
@@ -163,4 +168,5 @@ def _source_options(values: Mapping[str, object], options: RunOptions) -> Source
         seed=options.seed,
         device=options.device,
         batch_size=options.batch_size,
+        progress=progress,
     )

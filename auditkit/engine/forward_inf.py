@@ -31,8 +31,9 @@ from auditkit.audit import SelfCheck
 from auditkit.engine.calibration import self_check
 from auditkit.engine.checkpoints import load_weights
 from auditkit.engine.curvature import Kind, Preconditioner, make_preconditioner
-from auditkit.engine.holdout import ReplaySettings, hold_out
+from auditkit.engine.holdout import hold_out
 from auditkit.engine.passes import Function, LocalExecutor
+from auditkit.engine.replay import ReplaySettings
 from auditkit.engine.response import FiniteResponse
 from auditkit.engine.restore import private_copy
 from auditkit.engine.update import make_update

@@ -15,7 +15,6 @@ Labels that are wrong and memorized are invisible in the training loss; out of s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -23,158 +22,14 @@ import torch
 from torch import Tensor, nn
 
 from auditkit.batches import every
-from auditkit.engine.curvature import make_preconditioner
 from auditkit.engine.passes import LocalExecutor
-from auditkit.engine.restore import blend, fresh_copy, private_copy
-from auditkit.engine.update import make_update
+from auditkit.engine.replay import Replays, ReplaySettings, Sums, measure
 from auditkit.errors import SettingError, TaskError
-from auditkit.pool import Pool, Positions
+from auditkit.pool import Pool
 from auditkit.progress import Progress
 from auditkit.scores import ClassTables, Holdout, Planted, Planter
 from auditkit.seeds import stream
 from auditkit.subject import Recipe, Task
-from auditkit.training import epochs as train_epochs
-from auditkit.training import with_learning_rate
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReplaySettings:
-    """How a fold is forgotten and the rest replayed.
-
-    Attributes:
-        keep: the share of the trained weights in the blend with fresh ones; 0 is short training
-            from scratch, 1 leaves the weights as they are.
-        unlearn: how far the fold's mean loss is raised by one update before the replay; 0 for none.
-        damping: of that update's curvature.
-    """
-
-    keep: float = 0.3
-    unlearn: float = 0.0
-    damping: float = 1e-2
-
-
-class _Sums:
-    """Losses, and log probabilities with class outputs, added up by example."""
-
-    def __init__(self, count: int) -> None:
-        self._losses, self._times = torch.zeros(count), torch.zeros(count)
-        self._logs: Tensor | None = None
-
-    def add(self, positions: Positions, losses: Tensor, logs: Tensor | None) -> None:
-        """Add one measurement of the examples at `positions`."""
-        self._losses[positions] += losses
-        self._times[positions] += 1
-        if logs is not None:
-            if self._logs is None:
-                self._logs = torch.zeros(len(self._losses), logs.shape[1])
-            self._logs[positions] += logs
-
-    @property
-    def losses(self) -> npt.NDArray[np.float32]:
-        """Mean loss, [example]; NaN where nothing was added."""
-        return (self._losses / self._times).numpy()
-
-    @property
-    def logs(self) -> npt.NDArray[np.float32] | None:
-        """Mean log probabilities, [example, class]; NaN where nothing was added."""
-        return None if self._logs is None else (self._logs / self._times[:, None]).numpy()
-
-
-class _Folder:
-    """One fold after another is held out; adds up what the replayed models say."""
-
-    def __init__(
-        self,
-        task: Task,
-        model: nn.Module,
-        pool: Pool,
-        *,
-        settings: ReplaySettings,
-        recipe: Recipe,
-        fresh: Callable[[], nn.Module] | None,
-        pretrained: Mapping[str, Tensor] | None,
-        targets: Tensor | None,
-        executor: LocalExecutor,
-        seed: int,
-    ) -> None:
-        self.task, self.model, self.pool = task, model, pool
-        self.settings, self.recipe = settings, recipe
-        self.fresh, self.pretrained, self.targets = fresh, pretrained, targets
-        self.executor, self.seed = executor, seed
-        self.outside, self.replayed = _Sums(len(pool)), _Sums(len(pool))
-
-    def run(self, held: Positions, rest: Positions, *, epochs: int, seed: int) -> None:
-        """Hold out the examples at `held`: forget them, replay `rest`, measure, add up."""
-        model = self.start(held)
-        self.recipe = with_learning_rate(  # chosen once, on the first fold
-            self.recipe,
-            model,
-            self.task,
-            self.pool,
-            positions=rest,
-            seed=seed,
-            device=self.executor.device,
-        )
-        passes = train_epochs(
-            model,
-            self.task,
-            self.pool,
-            self.recipe,
-            count=epochs,
-            positions=rest,
-            targets=self.targets,
-            keep_probabilities=_has_classes(self.task),
-            seed=seed,
-            device=self.executor.device,
-        )
-        for epoch in passes:
-            self.replayed.add(rest, epoch.losses, epoch.log_probabilities)
-            model.eval()
-            losses, logs, _ = measure(self.task, model, self.pool, held, executor=self.executor)
-            self.outside.add(held, losses, logs)
-
-    def start(self, held: Positions) -> nn.Module:
-        """A copy of the model, shrunk and (if asked) with the fold unlearned."""
-        model = private_copy(self.model, self.executor.device)
-        if self.settings.keep < 1:
-            blend(model, self.origin(), keep=self.settings.keep)
-        if self.settings.unlearn > 0:
-            self.unlearn(model, held)
-        return model
-
-    def origin(self) -> Mapping[str, Tensor]:
-        """The weights to shrink toward: the pretrained ones, or newly initialized ones."""
-        if self.pretrained is not None:
-            return self.pretrained
-        if self.fresh is not None:
-            return dict(self.fresh().named_parameters())
-        return dict(fresh_copy(self.model, self.executor.device).named_parameters())
-
-    def unlearn(self, model: nn.Module, held: Positions) -> None:
-        """Move the model against the whole fold, by one preconditioned update."""
-        update = make_update(
-            self.task.loss,
-            model,
-            self.pool,
-            held,
-            precondition=make_preconditioner(
-                "kfac",
-                self.task,
-                model,
-                self.pool,
-                damping=self.settings.damping,
-                seed=self.seed,
-                device=self.executor.device,
-            ),
-            rise=self.settings.unlearn,
-            executor=self.executor,
-            device=self.executor.device,
-        )
-        moved = update.moved(model)
-        with torch.no_grad():
-            for name, weight in model.named_parameters():
-                if name in moved:
-                    weight.copy_(moved[name])
 
 
 def hold_out(
@@ -219,18 +74,19 @@ def hold_out(
         progress: is told of every fold.
 
     Raises:
-        SettingError: folds, epochs or repeats out of range.
+        SettingError: folds, epochs or repeats out of range; `untrained` or what is planted does
+            not fit the pool.
         TaskError: labels to plant and no class outputs.
     """
-    if not 2 <= folds <= len(pool) or epochs < 1 or repeats < 1 or not 0 <= replay.keep <= 1:
+    if not 2 <= folds <= len(pool) or epochs < 1 or repeats < 1:
         raise SettingError(
-            f"folds={folds}, epochs={epochs}, repeats={repeats}, keep={replay.keep} for "
-            f"{len(pool)} examples: there must be two folds or more and no more than examples, at "
-            "least one epoch and repeat, and keep between 0 and 1."
+            f"folds={folds}, epochs={epochs}, repeats={repeats} for {len(pool)} examples: there "
+            "must be two folds or more, no more than examples, and at least one epoch and repeat."
         )
+    replayable = _replayable(untrained, len(pool))
     inside, trained, targets = _inside(task, models, pool, executor=executor)
     planted = _planted(task, inside, targets, plant)
-    folder = _Folder(
+    replays = Replays(
         task,
         trained,
         pool,
@@ -243,22 +99,21 @@ def hold_out(
         seed=seed,
     )
     assigned = np.empty((repeats, len(pool)), dtype=np.int64)
-    replayable = np.ones(len(pool), dtype=bool) if untrained is None else ~untrained
     with progress.step("holding folds out", repeats * folds) as step:
         for repeat in range(repeats):
             assigned[repeat] = assign(len(pool), targets, folds=folds, seed=seed + repeat)
             for fold in range(folds):
                 held = np.flatnonzero(assigned[repeat] == fold)
                 rest = np.flatnonzero((assigned[repeat] != fold) & replayable)
-                folder.run(held, rest, epochs=epochs, seed=seed + repeat * folds + fold)
+                replays.run(held, rest, epochs=epochs, seed=seed + repeat * folds + fold)
                 step.advance()
     return Holdout(
         ids=pool.ids,
         inside=inside.losses,
-        outside=folder.outside.losses,
-        replayed=_known(folder.replayed.losses, folder.outside.losses),
+        outside=replays.outside.losses,
+        replayed=_known(replays.replayed.losses, replays.outside.losses),
         folds=assigned,
-        classes=_tables(inside, folder, targets, planted),
+        classes=_tables(inside, replays, targets, planted),
     )
 
 
@@ -274,25 +129,11 @@ def assign(count: int, targets: Tensor | None, *, folds: int, seed: int) -> npt.
     return assigned
 
 
-def measure(
-    task: Task, model: nn.Module, pool: Pool, positions: Positions, *, executor: LocalExecutor
-) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Losses [example] and, with class outputs, log probabilities [example, class] and labels."""
-    if not _has_classes(task):
-        return executor.measure(task.loss, model, pool, positions=positions), None, None
-    logs, targets = executor.log_probabilities(task, model, pool, positions=positions)
-    return -logs.gather(1, targets[:, None])[:, 0], logs, targets
-
-
-def _has_classes(task: Task) -> bool:
-    return task.has_outputs and task.likelihood == "categorical"
-
-
 def _inside(
     task: Task, models: Iterable[nn.Module], pool: Pool, *, executor: LocalExecutor
-) -> tuple[_Sums, nn.Module, Tensor | None]:
+) -> tuple[Sums, nn.Module, Tensor | None]:
     """What the trained model and its checkpoints say, the trained model, and the labels."""
-    sums, trained, targets = _Sums(len(pool)), None, None
+    sums, trained, targets = Sums(len(pool)), None, None
     for model in models:
         trained = model if trained is None else trained
         losses, logs, targets = measure(task, model, pool, every(pool), executor=executor)
@@ -303,13 +144,33 @@ def _inside(
 
 
 def _planted(
-    task: Task, inside: _Sums, targets: Tensor | None, plant: Planter | None
+    task: Task, inside: Sums, targets: Tensor | None, plant: Planter | None
 ) -> Planted | None:
     if plant is None:
         return None
     if inside.logs is None or targets is None:
         raise TaskError(f"Labels cannot be planted: {type(task).__name__} has no class outputs.")
-    return plant(np.exp(inside.logs), targets.numpy())
+    planted = plant(np.exp(inside.logs), targets.numpy())
+    classes, fits = inside.logs.shape[1], planted.positions.shape == planted.labels.shape
+    for values, end in ((planted.positions, len(targets)), (planted.labels, classes)):
+        fits = fits and values.ndim == 1 and bool(((values >= 0) & (values < end)).all())
+    if not fits:
+        raise SettingError(
+            f"What is planted does not fit the pool: expected as many labels, 0 to {classes - 1}, "
+            f"as positions, 0 to {len(targets) - 1}."
+        )
+    return planted
+
+
+def _replayable(untrained: npt.NDArray[np.bool_] | None, count: int) -> npt.NDArray[np.bool_]:
+    if untrained is None:
+        return np.ones(count, dtype=bool)
+    if untrained.shape != (count,) or untrained.all():
+        raise SettingError(
+            f"`untrained` has shape {untrained.shape} and {int(untrained.sum())} true entries for "
+            f"{count} examples: expected one entry per example, and some to train on."
+        )
+    return ~untrained.astype(bool)
 
 
 def _exchanged(targets: Tensor | None, planted: Planted | None) -> Tensor | None:
@@ -317,14 +178,14 @@ def _exchanged(targets: Tensor | None, planted: Planted | None) -> Tensor | None
     if planted is None or targets is None:
         return None
     exchanged = targets.clone()
-    exchanged[torch.from_numpy(planted.positions)] = torch.from_numpy(planted.labels)
+    exchanged[torch.from_numpy(planted.positions)] = torch.from_numpy(planted.labels).long()
     return exchanged
 
 
 def _tables(
-    inside: _Sums, folder: _Folder, targets: Tensor | None, planted: Planted | None
+    inside: Sums, replays: Replays, targets: Tensor | None, planted: Planted | None
 ) -> ClassTables | None:
-    outside, replayed = folder.outside.logs, folder.replayed.logs
+    outside, replayed = replays.outside.logs, replays.replayed.logs
     if targets is None or inside.logs is None or outside is None or replayed is None:
         return None
     return ClassTables(

@@ -31,7 +31,7 @@ class ClassificationTask(Task):
 
         Raises:
             TaskError: scores or labels of another shape.
-            LabelError: a label that is no class of the model.
+            LabelError: a label that is no class of the model, or more or fewer names than classes.
         """
         inputs, labels = split(batch, task=type(self).__name__)
         scores = predict(model, inputs)
@@ -47,6 +47,7 @@ class ClassificationTask(Task):
             wrong = float(labels[labels != labels.round()][0])
             raise LabelError(f"A label is {wrong}: labels must be whole numbers, one per class.")
         labels = labels.long()
+        self._check_names(classes=scores.shape[1])
         self._check_range(labels, classes=scores.shape[1])
         return scores, labels
 
@@ -72,6 +73,13 @@ class ClassificationTask(Task):
         own = scores.gather(1, labels[:, None])
         others = scores.scatter(1, labels[:, None], float("-inf"))
         return others.logsumexp(dim=1) - own[:, 0]
+
+    def _check_names(self, *, classes: int) -> None:
+        if self.class_names is not None and len(self.class_names) != classes:
+            raise LabelError(
+                f"The task has {len(self.class_names)} class names and the model gives scores for "
+                f"{classes} classes: give a name per class, in the order of the scores."
+            )
 
     @staticmethod
     def _check_range(labels: Tensor, *, classes: int) -> None:

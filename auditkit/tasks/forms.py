@@ -9,12 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from auditkit.errors import TaskError
+from auditkit.subject import TARGET_KEYS
 
 if TYPE_CHECKING:
     from auditkit.subject import Batch
-
-TARGET_KEYS = ("label", "labels", "target", "targets", "y")
-"""Under which key a mapping batch may hold its targets; the first one present is taken."""
 
 
 def split(batch: Batch, *, task: str) -> tuple[Batch, Tensor]:

@@ -68,7 +68,7 @@ class MislabelAudit(Audit[MislabelSettings]):
         """Hold out, judge, compare with the baselines.
 
         Raises:
-            LabelError: fewer than two classes among the labels.
+            LabelError: fewer than two classes among the labels, or not one name per class.
         """
         settings, train = context.settings, context.subject.train
         extra = context.subject.queries
@@ -87,7 +87,7 @@ class MislabelAudit(Audit[MislabelSettings]):
                 pool,
                 folds=settings.folds,
                 epochs=settings.epochs + 2,
-                untrained=judged.probability >= 0.5,
+                untrained=(judged.probability >= 0.5) & ~trusted,
                 seed=context.seed + 1,
             )
             judged = judge(tables, again=again.classes, trusted=trusted)
@@ -153,7 +153,7 @@ def _result(
     wrong = float(probability.sum())
     return AuditResult(
         findings=findings,
-        answer=_answer(wrong, int(flagged.sum()), count),
+        answer=_answer(wrong, int(flagged.sum()), count, context.settings.threshold),
         rate=wrong / count,
         summary={
             "estimated wrong labels": wrong,
@@ -177,12 +177,13 @@ def _result(
     )
 
 
-def _answer(wrong: float, flagged: int, count: int) -> str:
-    if round(wrong) == 0:
+def _answer(wrong: float, flagged: int, count: int, threshold: float) -> str:
+    if round(wrong) == 0 and not flagged:
         return f"None of the {count:,} labels looks wrong."
+    claim = "more likely wrong than right" if threshold == 0.5 else f"flagged (from {threshold:g})"
     return (
         f"About {round(wrong):,} of {count:,} labels ({wrong / count:.1%}) are probably wrong, and "
-        f"{flagged:,} are more likely wrong than right."
+        f"{flagged:,} {'is' if flagged == 1 else 'are'} {claim}."
     )
 
 
@@ -191,6 +192,11 @@ def _class_names(
 ) -> npt.NDArray[np.str_]:
     given = context.subject.task.class_names
     classes = tables.inside.shape[1]
+    if given is not None and len(given) != classes:
+        raise LabelError(
+            f"The task has {len(given)} class names and its outputs are of {classes} classes: give "
+            "a name per class, in the order of the outputs."
+        )
     return np.array([str(k) for k in range(classes)] if given is None else given)
 
 

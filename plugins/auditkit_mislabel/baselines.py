@@ -11,7 +11,8 @@ from sklearn.metrics import average_precision_score
 
 from auditkit import Holdout, Planted
 
-Scores = Mapping[str, npt.NDArray[np.floating]]
+ByName = Mapping[str, npt.NDArray[np.floating]]
+"""A value per example, [example], by the name of the baseline."""
 
 CONFIDENT = "confident learning"
 
@@ -21,7 +22,7 @@ def has_cleanlab() -> bool:
     return find_spec("cleanlab") is not None
 
 
-def baselines(held: Holdout) -> Scores:
+def baselines(held: Holdout) -> ByName:
     """A score per example and baseline, higher for worse: under the labels as given.
 
     Confident learning (Northcutt et al. 2021) is cleanlab's normalized margin on the out-of-sample
@@ -45,7 +46,7 @@ def confident_recovery(held: Holdout, planted: Planted, compared: npt.NDArray[np
     return float(average_precision_score(positive[compared], score[compared]))
 
 
-def agreement(flagged: npt.NDArray[np.bool_], scores: Scores) -> dict[str, float]:
+def agreement(flagged: npt.NDArray[np.bool_], scores: ByName) -> dict[str, float]:
     """The share of the flagged examples that each baseline puts among its as many worst."""
     count = int(flagged.sum())
     if count == 0:

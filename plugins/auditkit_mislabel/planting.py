@@ -42,7 +42,7 @@ class Planting:
             probabilities: [example, class], from the trained model.
             labels: int64 [example], as given.
         """
-        random = np.random.default_rng([self.seed, 0x9A27])
+        random = np.random.default_rng([self.seed % 2**64, 0x9A27])
         count = min(max(round(SHARE * self.among), LEAST), round(2 * SHARE * self.among))
         chosen = np.sort(random.permutation(self.among)[:count])
         odds = confusion(probabilities, labels)[labels[chosen]].cumsum(axis=1)
@@ -55,15 +55,20 @@ def confusion(
 ) -> npt.NDArray[np.float64]:
     """How a class is mistaken for others, [class, class]: rows sum to one, the diagonal is zero.
 
+    Nothing is mistaken for a class that no label has: data may hold a part of a model's classes.
+
     Args:
         probabilities: [example, class].
         labels: int64 [example].
     """
     classes = probabilities.shape[1]
+    others = ~np.eye(classes, dtype=bool)
+    there = others & (np.bincount(labels, minlength=classes) > 0)
+    possible = np.where(there.any(axis=1, keepdims=True), there, others)
     mean = np.zeros((classes, classes))
     np.add.at(mean, labels, probabilities.astype(np.float64))
-    np.fill_diagonal(mean, 0.0)
-    uniform = (1 - np.eye(classes)) / (classes - 1)
+    mean[~possible] = 0.0
+    uniform = possible / possible.sum(axis=1, keepdims=True)
     totals = mean.sum(axis=1, keepdims=True)
     alike = np.divide(mean, totals, out=uniform.copy(), where=totals > 0)
     mixed: npt.NDArray[np.float64] = (alike + uniform) / 2

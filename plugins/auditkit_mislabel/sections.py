@@ -90,20 +90,29 @@ def _trust(result: AuditResult) -> Section:
         .properties(width=420, height=alt.Step(26))
     )
     planted = result.summary["planted labels"]
+    measured = (
+        f"While the model was replayed, {planted} labels were flipped on purpose, after the "
+        "confusion between classes the model itself shows, and every score was asked to find "
+        "them. The weight of the losses in the audit's own score was chosen on the same flips; "
+        "its probabilities come from the estimated channel between true and given labels."
+    )
+    unmeasured = (
+        "There are too few examples to flip some labels on purpose: how well the scores find "
+        "wrong labels was not measured in this run."
+    )
     return Section(
         title="How far to trust this",
-        paragraphs=(
-            f"While the model was replayed, {planted} labels were flipped on purpose, after the "
-            "confusion between classes the model itself shows, and every score was asked to find "
-            "them. The weight of the losses in the audit's own score was chosen on the same flips; "
-            "its probabilities come from the estimated channel between true and given labels.",
-            "Agreement with the baselines, as the share of the flagged examples each also puts as "
-            "high: " + _agreement(result) + ".",
-        ),
-        figures=(Figure(chart, "Recovery of the planted flips; 1 is perfect."),),
+        paragraphs=(measured if planted else unmeasured, _agreement(result)),
+        figures=(Figure(chart, "Recovery of the planted flips; 1 is perfect."),) if planted else (),
     )
 
 
 def _agreement(result: AuditResult) -> str:
-    rows = result.tables["agreement"].iter_rows(named=True)
-    return ", ".join(f"{row['baseline']} {row['agreement']:.0%}" for row in rows)
+    rows = list(result.tables["agreement"].iter_rows(named=True))
+    if not rows:
+        return "No label is flagged, so there is no agreement with the baselines to show."
+    shares = ", ".join(f"{row['baseline']} {row['agreement']:.0%}" for row in rows)
+    return (
+        "Agreement with the baselines, as the share of the flagged examples each also puts as "
+        f"high: {shares}."
+    )

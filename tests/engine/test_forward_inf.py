@@ -164,6 +164,24 @@ def test_the_same_seed_gives_the_same_scores_bit_for_bit(
     assert not np.array_equal(first, other)
 
 
+def test_tasks_that_draw_numbers_are_repeatable_and_leave_random_states(
+    classifier: nn.Module, pool: Pool
+) -> None:
+    class Noisy(ClassificationTask):
+        def measure(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+            value = super().measure(model, batch)
+            return value + 1e-3 * torch.rand_like(value)
+
+    found = []
+    for noise in (1, 2):
+        torch.manual_seed(noise)
+        before = torch.get_rng_state()
+        engine = ForwardINF(Noisy(classifier), train=pool)
+        found.append(engine.influence(pool.subset([4])).values)
+        assert torch.equal(torch.get_rng_state(), before)
+    assert np.array_equal(*found)
+
+
 def test_checkpoints_are_averaged(
     task: ClassificationTask, pool: Pool, tmp_path: Path, classifier: nn.Module
 ) -> None:

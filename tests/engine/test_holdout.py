@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from auditkit import ClassificationTask, ForwardINF, Holdout, Pool, Recipe, RegressionTask, Task
 from auditkit.engine.holdout import assign
 from auditkit.errors import (
-    LabelError,
     NonFiniteLossError,
     ReducedLossError,
     SettingError,
@@ -295,16 +294,32 @@ def test_a_task_with_nothing_but_a_loss_is_held_out(noisy: Noisy, held: Holdout)
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"folds": 1}, {"folds": 401}, {"epochs": 0}, {"repeats": 0}, {"keep": -0.1}, {"keep": 1.1}],
+    [{"folds": 1}, {"folds": 401}, {"epochs": 0}, {"repeats": 0}],
 )
-def test_settings_out_of_range_are_refused(wrong: dict[str, float], engine: ForwardINF) -> None:
+def test_settings_out_of_range_are_refused(wrong: dict[str, int], engine: ForwardINF) -> None:
     with pytest.raises(SettingError, match="for 400 examples"):
         engine.holdout(**wrong)
 
 
-def test_planted_labels_must_be_classes(engine: ForwardINF) -> None:
-    with pytest.raises(LabelError, match="10 classes"):
-        engine.holdout(epochs=1, plant=lambda *_: Planted(np.array([3]), np.array([10])))
+@pytest.mark.parametrize("wrong", [{"keep": -0.1}, {"keep": 1.1}, {"unlearn": -1.0}])
+def test_replays_without_meaning_are_refused(wrong: dict[str, float], engine: ForwardINF) -> None:
+    with pytest.raises(SettingError, match="keep must be between 0 and 1"):
+        engine.holdout(**wrong)
+
+
+@pytest.mark.parametrize("places, labels", [([3], [10]), ([400], [1]), ([3, 4], [1])])
+def test_what_is_planted_must_fit_the_pool(
+    places: list[int], labels: list[int], engine: ForwardINF
+) -> None:
+    planted = Planted(np.array(places), np.array(labels))
+    with pytest.raises(SettingError, match="labels, 0 to 9, as positions, 0 to 399"):
+        engine.holdout(epochs=1, plant=lambda *_: planted)
+
+
+@pytest.mark.parametrize("untrained", [np.zeros(3, dtype=bool), np.ones(400, dtype=bool)])
+def test_some_examples_must_be_left_to_train_on(untrained: np.ndarray, engine: ForwardINF) -> None:
+    with pytest.raises(SettingError, match="some to train on"):
+        engine.holdout(untrained=untrained)
 
 
 def test_a_reduced_loss_and_a_broken_example_are_told(noisy: Noisy) -> None:

@@ -90,6 +90,13 @@ def test_labels_outside_the_scores_are_refused(label: int) -> None:
         TASK.loss(TASK.model, (SCORES, torch.tensor([0, label, 1])))
 
 
+@pytest.mark.parametrize("names", ["ab", "abcd"])
+def test_more_or_fewer_names_than_classes_are_refused(names: str) -> None:
+    task = ClassificationTask(Given(), class_names=list(names))
+    with pytest.raises(LabelError, match=rf"has {len(names)} class names and .* 3 classes"):
+        task.loss(task.model, (SCORES, LABELS))
+
+
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int32, torch.float64])
 def test_labels_of_every_whole_type_are_labels(dtype: torch.dtype) -> None:
     expected = TASK.loss(TASK.model, (SCORES, LABELS))

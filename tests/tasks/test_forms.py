@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from auditkit.errors import TaskError
-from auditkit.tasks.forms import TARGET_KEYS, predict, split
+from auditkit.subject import TARGET_KEYS
+from auditkit.tasks.forms import predict, split
 
 X, Y = torch.ones(2, 3), torch.tensor([0, 1])
 

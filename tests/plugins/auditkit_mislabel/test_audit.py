@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from auditkit_mislabel import MislabelAudit
 from sklearn.metrics import average_precision_score
+from torch import Tensor, nn
 
 import auditkit
 from auditkit import errors, testing
@@ -95,6 +96,40 @@ def test_one_class_is_refused(demo: Demo, tmp_path: Path) -> None:
     )
     with pytest.raises(errors.LabelError, match="one class"):
         auditkit.run("mislabel", replace(demo.subject, train=pool), out=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_pool_too_small_to_plant_in_says_what_was_not_measured(
+    demo: Demo, tmp_path: Path
+) -> None:
+    subject = replace(demo.subject, train=demo.subject.train.subset(range(12)))
+    settings = {"epochs": 1, "threshold": 0.001}
+    run = auditkit.run("mislabel", subject, out=tmp_path, settings=settings)
+    assert run.record.summary["planted labels"] == 0
+    assert run.record.answer.endswith("flagged (from 0.001).")
+    trust = MislabelAudit().sections(run.result)[-1]
+    assert "was not measured" in trust.paragraphs[0]
+    assert not trust.figures
+
+
+def test_names_that_do_not_fit_the_classes_are_refused(demo: Demo, tmp_path: Path) -> None:
+    class Own(auditkit.Task):
+        likelihood = "categorical"
+        of_digits = demo.subject.task
+
+        def outputs(self, model: nn.Module, batch: object) -> tuple[Tensor, Tensor]:
+            return self.of_digits.outputs(model, batch)
+
+        def loss(self, model: nn.Module, batch: object) -> Tensor:
+            return self.of_digits.loss(model, batch)
+
+    subject = replace(
+        demo.subject,
+        task=Own(demo.subject.task.model, class_names=["even", "odd"]),
+        train=demo.subject.train.subset(range(30)),
+    )
+    with pytest.raises(errors.LabelError, match="2 class names and its outputs are of 10"):
+        auditkit.run("mislabel", subject, out=tmp_path, settings={"epochs": 1})
     assert list(tmp_path.iterdir()) == []
 
 

@@ -102,7 +102,7 @@ def test_a_second_holdout_changes_the_ranking_and_not_the_count(uniform_noise: N
     assert second.probability.sum() == pytest.approx(first.probability.sum(), rel=1e-6)
 
 
-def test_trusted_labels_are_never_doubted(uniform_noise: Noisy) -> None:
+def test_trusted_labels_do_not_count_as_wrong(uniform_noise: Noisy) -> None:
     trusted = np.arange(len(uniform_noise.given)) >= 5_000
     tables = replace(
         heard(uniform_noise),

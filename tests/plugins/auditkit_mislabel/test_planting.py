@@ -25,6 +25,18 @@ def test_a_model_without_doubt_is_confused_uniformly() -> None:
     np.testing.assert_allclose(odds[~np.eye(3, dtype=bool)], 0.5)
 
 
+def test_no_label_is_mistaken_for_a_class_the_data_does_not_have() -> None:
+    probabilities, labels = tables()
+    labels[labels == 2] = 3
+    odds = confusion(probabilities, labels)
+    np.testing.assert_array_equal(odds[[0, 1, 3], 2], 0.0)
+    np.testing.assert_allclose(odds.sum(axis=1), 1.0)
+    planted = Planting(seed=0, among=len(labels))(probabilities, labels)
+    assert set(planted.labels) == {0, 1, 3}
+    alone = Planting(seed=0, among=50)(probabilities[:50], np.zeros(50, dtype=np.int64))
+    assert set(alone.labels) <= {1, 2, 3}
+
+
 def test_planted_labels_are_other_labels_after_the_confusion() -> None:
     probabilities, labels = tables()
     planted = Planting(seed=1, among=len(labels))(probabilities, labels)
@@ -44,7 +56,7 @@ def test_only_the_first_examples_are_planted_and_few_of_a_small_pool() -> None:
 def test_the_choice_is_the_seeds() -> None:
     probabilities, labels = tables()
     first, second, other = (
-        Planting(seed=seed, among=5_000)(probabilities, labels) for seed in (0, 0, 1)
+        Planting(seed=seed, among=5_000)(probabilities, labels) for seed in (0, 0, -1)
     )
     np.testing.assert_array_equal(first.positions, second.positions)
     np.testing.assert_array_equal(first.labels, second.labels)

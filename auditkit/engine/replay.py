@@ -1,0 +1,193 @@
+"""Replaying a trained model on all but one fold: shrink, unlearn, train on, measure.
+
+What `holdout.py` does once per fold; the method is described there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from auditkit.engine.curvature import make_preconditioner
+from auditkit.engine.passes import LocalExecutor
+from auditkit.engine.restore import blend, fresh_copy, private_copy
+from auditkit.engine.update import make_update
+from auditkit.errors import SettingError
+from auditkit.pool import Pool, Positions
+from auditkit.subject import Recipe, Task
+from auditkit.training import epochs as train_epochs
+from auditkit.training import with_learning_rate
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplaySettings:
+    """How a fold is forgotten and the rest replayed.
+
+    Attributes:
+        keep: the share of the trained weights in the blend with fresh ones; 0 is short training
+            from scratch, 1 leaves the weights as they are.
+        unlearn: how far the fold's mean loss is raised by one update before the replay; 0 for none.
+        damping: of that update's curvature.
+
+    Raises:
+        SettingError: keep outside 0 to 1, or a negative unlearn.
+    """
+
+    keep: float = 0.3
+    unlearn: float = 0.0
+    damping: float = 1e-2
+
+    def __post_init__(self) -> None:
+        """Refuse what has no meaning."""
+        if not (0 <= self.keep <= 1 and self.unlearn >= 0):
+            raise SettingError(
+                f"keep={self.keep} and unlearn={self.unlearn}: keep must be between 0 and 1 and "
+                "unlearn at least 0."
+            )
+
+
+class Sums:
+    """Losses, and log probabilities with class outputs, added up by example."""
+
+    def __init__(self, count: int) -> None:
+        self._losses, self._times = torch.zeros(count), torch.zeros(count)
+        self._logs: Tensor | None = None
+
+    def add(self, positions: Positions, losses: Tensor, logs: Tensor | None) -> None:
+        """Add one measurement of the examples at `positions`."""
+        self._losses[positions] += losses
+        self._times[positions] += 1
+        if logs is not None:
+            if self._logs is None:
+                self._logs = torch.zeros(len(self._losses), logs.shape[1])
+            self._logs[positions] += logs
+
+    @property
+    def losses(self) -> npt.NDArray[np.float32]:
+        """Mean loss, [example]; NaN where nothing was added."""
+        return (self._losses / self._times).numpy()
+
+    @property
+    def logs(self) -> npt.NDArray[np.float32] | None:
+        """Mean log probabilities, [example, class]; NaN where nothing was added."""
+        return None if self._logs is None else (self._logs / self._times[:, None]).numpy()
+
+
+class Replays:
+    """Holds one fold after another out, and adds up what the replayed models say."""
+
+    def __init__(
+        self,
+        task: Task,
+        model: nn.Module,
+        pool: Pool,
+        *,
+        settings: ReplaySettings,
+        recipe: Recipe,
+        fresh: Callable[[], nn.Module] | None,
+        pretrained: Mapping[str, Tensor] | None,
+        targets: Tensor | None,
+        executor: LocalExecutor,
+        seed: int,
+    ) -> None:
+        self.task, self.model, self.pool = task, model, pool
+        self.settings, self.recipe = settings, recipe
+        self.fresh, self.pretrained, self.targets = fresh, pretrained, targets
+        self.executor, self.seed = executor, seed
+        self.outside, self.replayed = Sums(len(pool)), Sums(len(pool))
+
+    def run(self, held: Positions, rest: Positions, *, epochs: int, seed: int) -> None:
+        """Hold out the examples at `held`: forget them, replay `rest`, measure, add up."""
+        model = self.start(held)
+        self.recipe = with_learning_rate(  # chosen once, on the first fold
+            self.recipe,
+            model,
+            self.task,
+            self.pool,
+            positions=rest,
+            seed=seed,
+            device=self.executor.device,
+        )
+        passes = train_epochs(
+            model,
+            self.task,
+            self.pool,
+            self.recipe,
+            count=epochs,
+            positions=rest,
+            targets=self.targets,
+            keep_probabilities=has_classes(self.task),
+            seed=seed,
+            device=self.executor.device,
+        )
+        for epoch in passes:
+            self.replayed.add(rest, epoch.losses, epoch.log_probabilities)
+            model.eval()
+            losses, logs, _ = measure(self.task, model, self.pool, held, executor=self.executor)
+            self.outside.add(held, losses, logs)
+
+    def start(self, held: Positions) -> nn.Module:
+        """A copy of the model, shrunk and (if asked) with the fold unlearned."""
+        model = private_copy(self.model, self.executor.device)
+        if self.settings.keep < 1:
+            blend(model, self.origin(), keep=self.settings.keep)
+        if self.settings.unlearn > 0:
+            self.unlearn(model, held)
+        return model
+
+    def origin(self) -> Mapping[str, Tensor]:
+        """The weights to shrink toward: the pretrained ones, newly initialized ones elsewhere."""
+        trained = {name for name, weight in self.model.named_parameters() if weight.requires_grad}
+        if self.pretrained is not None and trained <= set(self.pretrained):
+            return self.pretrained
+        if self.fresh is not None:
+            fresh = self.fresh()
+        else:
+            fresh = fresh_copy(self.model, self.executor.device)
+        return {**dict(fresh.named_parameters()), **(self.pretrained or {})}
+
+    def unlearn(self, model: nn.Module, held: Positions) -> None:
+        """Move the model against the whole fold, by one preconditioned update."""
+        update = make_update(
+            self.task.loss,
+            model,
+            self.pool,
+            held,
+            precondition=make_preconditioner(
+                "kfac",
+                self.task,
+                model,
+                self.pool,
+                damping=self.settings.damping,
+                seed=self.seed,
+                device=self.executor.device,
+            ),
+            rise=self.settings.unlearn,
+            executor=self.executor,
+            device=self.executor.device,
+        )
+        moved = update.moved(model)
+        with torch.no_grad():
+            for name, weight in model.named_parameters():
+                if name in moved:
+                    weight.copy_(moved[name])
+
+
+def measure(
+    task: Task, model: nn.Module, pool: Pool, positions: Positions, *, executor: LocalExecutor
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Losses [example] and, with class outputs, log probabilities [example, class] and labels."""
+    if not has_classes(task):
+        return executor.measure(task.loss, model, pool, positions=positions), None, None
+    logs, targets = executor.log_probabilities(task, model, pool, positions=positions)
+    return -logs.gather(1, targets[:, None])[:, 0], logs, targets
+
+
+def has_classes(task: Task) -> bool:
+    """Whether the task gives class scores."""
+    return task.has_outputs and task.likelihood == "categorical"

@@ -1,0 +1,25 @@
+"""The whole way on real data: files in, the real command, findings out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.real_input import audit, image_folder, pitches
+
+
+def test_a_table_with_wrong_labels(tmp_path: Path) -> None:
+    found = audit(pitches(tmp_path / "pitches.csv"), tmp_path / "runs")
+    assert found["average precision"] > 0.95
+    assert 0.8 < found["estimated / true count"] < 1.2
+    assert found["report, MB"] < 2
+
+
+def test_a_folder_of_images_with_wrong_labels(
+    tmp_path: Path, fashion_mnist: tuple[np.ndarray, np.ndarray]
+) -> None:
+    found = audit(image_folder(tmp_path / "images", count=1_000), tmp_path / "runs")
+    assert found["average precision"] > 0.75
+    assert 0.5 < found["estimated / true count"] < 1.5
+    assert found["report, MB"] < 2
