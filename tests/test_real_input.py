@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
+import pytest
 
 from benchmarks.real_input import audit, image_folder, pitches
 
@@ -16,9 +16,8 @@ def test_a_table_with_wrong_labels(tmp_path: Path) -> None:
     assert found["report, MB"] < 2
 
 
-def test_a_folder_of_images_with_wrong_labels(
-    tmp_path: Path, fashion_mnist: tuple[np.ndarray, np.ndarray]
-) -> None:
+@pytest.mark.usefixtures("fashion_mnist")
+def test_a_folder_of_images_with_wrong_labels(tmp_path: Path) -> None:
     found = audit(image_folder(tmp_path / "images", count=1_000), tmp_path / "runs")
     assert found["average precision"] > 0.75
     assert 0.5 < found["estimated / true count"] < 1.5

@@ -307,7 +307,7 @@ def test_replays_without_meaning_are_refused(wrong: dict[str, float], engine: Fo
         engine.holdout(**wrong)
 
 
-@pytest.mark.parametrize("places, labels", [([3], [10]), ([400], [1]), ([3, 4], [1])])
+@pytest.mark.parametrize(("places", "labels"), [([3], [10]), ([400], [1]), ([3, 4], [1])])
 def test_what_is_planted_must_fit_the_pool(
     places: list[int], labels: list[int], engine: ForwardINF
 ) -> None:
