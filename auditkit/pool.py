@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeAlias, Union, cast, runtime_checkable
 
 import numpy as np
@@ -124,7 +124,16 @@ class Pool:
         """The examples of this pool, then those of another one of the same form.
 
         The other's ids get a prefix where they stand in both; metadata is not carried over.
+
+        Raises:
+            PoolError: the first examples of the two are not of the same form.
         """
+        here, there = _form(self[0]), _form(other[0])
+        if here != there:
+            raise PoolError(
+                f"The pools hold different things: examples are {here} in one and {there} in the "
+                "other; prepare both in the same way."
+            )
         clash = not set(self.ids).isdisjoint(other.ids)
         others = [f"joined/{name}" for name in other.ids] if clash else other.ids
         return Pool(
@@ -195,6 +204,18 @@ class _Joined:
     def __getitem__(self, position: int) -> object:
         count = len(self._first)
         return self._first[position] if position < count else self._second[position - count]
+
+
+def _form(example: object) -> str:
+    """What an example is, in words: shapes of arrays, types of the rest."""
+    if isinstance(example, Mapping):
+        return "{" + ", ".join(f"{key}: {_form(value)}" for key, value in example.items()) + "}"
+    if isinstance(example, tuple | list):
+        return "(" + ", ".join(_form(part) for part in example) + ")"
+    if hasattr(example, "shape"):
+        shape = tuple(int(size) for size in example.shape)
+        return f"array {list(shape)}" if shape else "number"
+    return "number" if isinstance(example, int | float) else type(example).__name__
 
 
 def _checked_ids(ids: Sequence[str] | None, count: int) -> tuple[str, ...]:

@@ -21,11 +21,15 @@ def stream(seed: int, purpose: str) -> np.random.Generator:
 
 
 @contextmanager
-def seeded(seed: int) -> Iterator[None]:
+def seeded(seed: int, purpose: str = "") -> Iterator[None]:
     """Seed Python's, numpy's and torch's global generators within; restore them after.
 
-    The caller's random states come back as they were, also after an exception.
+    A purpose makes other numbers of the same seed: weights drawn for a replay must not be those
+    that the audited model itself began from because somebody chose the same seed. The caller's
+    random states come back as they were, also after an exception.
     """
+    if purpose:
+        seed = int(stream(seed, purpose).integers(2**63))
     python_state = random.getstate()
     numpy_state = np.random.get_state()
     with torch.random.fork_rng():

@@ -103,3 +103,11 @@ def test_arrays_of_different_lengths_are_refused() -> None:
 def test_metadata_of_another_length_is_refused() -> None:
     with pytest.raises(PoolError, match="1 rows for 6 examples"):
         Pool.from_arrays(IMAGES, metadata=pl.DataFrame({"a": [1]}))
+
+
+def test_pools_of_different_examples_are_not_joined() -> None:
+    first = Pool.from_arrays(np.zeros((3, 4)), np.zeros(3, dtype=int))
+    with pytest.raises(PoolError, match=r"array \[4\], number\) in one and \(array \[5\], number"):
+        first.joined(Pool.from_arrays(np.zeros((2, 5)), np.zeros(2, dtype=int)))
+    joined = first.joined(Pool.from_arrays(np.ones((2, 4)), np.ones(2, dtype=int)))
+    assert joined.ids == ("0", "1", "2", "joined/0", "joined/1")

@@ -62,3 +62,12 @@ def test_every_whole_number_is_a_seed(seed: int) -> None:
     with seeded(seed):
         assert draw() == first
     assert 0 <= stream(seed, "x").random() < 1
+
+
+def test_a_purpose_makes_other_numbers_of_the_same_seed() -> None:
+    drawn = []
+    for purpose in ("", "replays", "replays", "other"):
+        with seeded(0, purpose):
+            drawn.append(float(torch.rand(())))
+    assert drawn[1] == drawn[2]
+    assert len(set(drawn)) == 3

@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -44,9 +44,6 @@ from auditkit.progress import SILENT, Progress
 from auditkit.scores import Holdout, Planter, Scores
 from auditkit.seeds import seeded
 from auditkit.subject import Recipe, Task
-
-if TYPE_CHECKING:
-    pass
 
 Measure: TypeAlias = Literal["auto", "loss", "margin"]
 """What is measured: the loss, or the task's own measure (margin) where it has one (`auto`)."""
@@ -211,7 +208,7 @@ class ForwardINF:
             TaskError: the model cannot be initialized anew, or labels cannot be exchanged.
         """
         seed = self.seed if seed is None else seed
-        with seeded(seed), differentiable():
+        with seeded(seed, "replays"), differentiable():
             return hold_out(
                 self.task,
                 (model for _, model in self._models()),

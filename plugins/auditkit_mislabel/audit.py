@@ -80,7 +80,8 @@ class MislabelAudit(Audit[MislabelSettings]):
             epochs=settings.epochs,
             plant=Planting(seed=context.seed, among=len(train)),
         )
-        tables, again = _checked(held), None
+        tables = held.classes
+        assert tables is not None  # noqa: S101 - a task with categorical outputs is required
         judged = judge(tables, trusted=trusted)
         if settings.thorough:
             again = context.engine.holdout(
@@ -92,19 +93,12 @@ class MislabelAudit(Audit[MislabelSettings]):
             )
             judged = judge(tables, again=again.classes, trusted=trusted)
         _say_what_was_used(context)
+        _warn_of_a_poor_model(context, tables)
         return _result(context, held, tables, judged)
 
     def sections(self, result: AuditResult) -> Sequence[Section]:
         """How far to review, which classes are confused, how far to trust it."""
         return sections.sections(result)
-
-
-def _checked(held: Holdout) -> ClassTables:
-    if held.classes is None or len(np.unique(held.classes.targets)) < 2:
-        raise LabelError(
-            "All labels are of one class: the mislabel audit needs at least two classes."
-        )
-    return held.classes
 
 
 def _say_what_was_used(context: AuditContext[MislabelSettings]) -> None:
@@ -117,6 +111,19 @@ def _say_what_was_used(context: AuditContext[MislabelSettings]) -> None:
     if not baselines.has_cleanlab():
         context.note(
             "Confident learning is not compared: install the extra auditkit-influence[cleanlab]."
+        )
+
+
+def _warn_of_a_poor_model(context: AuditContext[MislabelSettings], tables: ClassTables) -> None:
+    """A warning where the replayed models cannot tell the classes apart."""
+    agrees = float((tables.outside.argmax(axis=1) == tables.targets).mean())
+    frequent = float(np.bincount(tables.targets).max() / len(tables.targets))
+    if agrees < max(0.5, min(frequent, 0.9)):
+        context.note(
+            f"Out of sample the model agrees with only {agrees:.0%} of the labels (always naming "
+            f"the commonest class would with {frequent:.0%}): what it takes for wrong labels may "
+            "be its own mistakes; audit through a better model.",
+            level="warning",
         )
 
 

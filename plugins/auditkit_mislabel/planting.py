@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from auditkit import Planted
+from auditkit.errors import LabelError
 
 SHARE = 0.02
 """The share of the examples that is planted, but at least `LEAST` and at most twice the share."""
@@ -41,13 +42,35 @@ class Planting:
         Args:
             probabilities: [example, class], from the trained model.
             labels: int64 [example], as given.
+
+        Raises:
+            LabelError: one class, or a class with one example.
         """
+        refuse_too_few(labels[: self.among])
         random = np.random.default_rng([self.seed % 2**64, 0x9A27])
         count = min(max(round(SHARE * self.among), LEAST), round(2 * SHARE * self.among))
         chosen = np.sort(random.permutation(self.among)[:count])
         odds = confusion(probabilities, labels)[labels[chosen]].cumsum(axis=1)
         drawn = random.random((count, 1)) * odds[:, -1:]
         return Planted(chosen.astype(np.int64), (drawn >= odds).sum(axis=1).astype(np.int64))
+
+
+def refuse_too_few(labels: npt.NDArray[np.int64]) -> None:
+    """Refuse labels that nothing can be held out of.
+
+    Raises:
+        LabelError: one class, or a class with one example.
+    """
+    classes, counts = np.unique(labels, return_counts=True)
+    if len(classes) < 2:
+        raise LabelError(
+            "All labels are of one class: the mislabel audit needs at least two classes."
+        )
+    if counts.min() < 2:
+        raise LabelError(
+            f"Class {classes[counts.argmin()]} has one example: held out, nothing is left to learn "
+            "it from; give it more examples or leave it out."
+        )
 
 
 def confusion(

@@ -93,8 +93,9 @@ def _trust(result: AuditResult) -> Section:
     measured = (
         f"While the model was replayed, {planted} labels were flipped on purpose, after the "
         "confusion between classes the model itself shows, and every score was asked to find "
-        "them. The weight of the losses in the audit's own score was chosen on the same flips; "
-        "its probabilities come from the estimated channel between true and given labels."
+        "them; the audit's own without the trained model's opinion, since that never saw the "
+        "flips. The weight of the losses in the audit's score was chosen on the same flips. Its "
+        "probabilities come from the estimated channel between true and given labels."
     )
     unmeasured = (
         "There are too few examples to flip some labels on purpose: how well the scores find "

@@ -102,7 +102,10 @@ def test_one_class_is_refused(demo: Demo, tmp_path: Path) -> None:
 def test_a_pool_too_small_to_plant_in_says_what_was_not_measured(
     demo: Demo, tmp_path: Path
 ) -> None:
-    subject = replace(demo.subject, train=demo.subject.train.subset(range(12)))
+    train = demo.subject.train
+    labels = np.array([int(train[place][1]) for place in range(200)])
+    few = np.concatenate([np.flatnonzero(labels == label)[:6] for label in (0, 1)])
+    subject = replace(demo.subject, train=train.subset(few))
     settings = {"epochs": 1, "threshold": 0.001}
     run = auditkit.run("mislabel", subject, out=tmp_path, settings=settings)
     assert run.record.summary["planted labels"] == 0
@@ -126,7 +129,7 @@ def test_names_that_do_not_fit_the_classes_are_refused(demo: Demo, tmp_path: Pat
     subject = replace(
         demo.subject,
         task=Own(demo.subject.task.model, class_names=["even", "odd"]),
-        train=demo.subject.train.subset(range(30)),
+        train=demo.subject.train.subset(range(200)),
     )
     with pytest.raises(errors.LabelError, match="2 class names and its outputs are of 10"):
         auditkit.run("mislabel", subject, out=tmp_path, settings={"epochs": 1})
@@ -143,3 +146,27 @@ def test_clean_data_is_called_nearly_clean(tmp_path: Path) -> None:
     clean = digits(share=0.0, examples=1_000, epochs=15)
     run = auditkit.run("mislabel", clean.subject, out=tmp_path)
     assert run.record.rate < 0.03
+
+
+def test_a_class_with_one_example_is_refused_before_anything_is_trained(
+    demo: Demo, tmp_path: Path
+) -> None:
+    train = demo.subject.train
+    images = np.stack([train[place][0] for place in range(50)])
+    labels = np.r_[np.zeros(25, dtype=np.int64), np.ones(24, dtype=np.int64), [7]]
+    pool = auditkit.Pool.from_arrays(images, labels)
+    with pytest.raises(errors.LabelError, match="Class 7 has one example"):
+        auditkit.run("mislabel", replace(demo.subject, train=pool), out=tmp_path)
+
+
+def test_a_model_that_cannot_tell_the_classes_apart_is_warned_of(
+    demo: Demo, tmp_path: Path
+) -> None:
+    train = demo.subject.train
+    random = np.random.default_rng(0)
+    images = random.normal(size=(300, 1, 8, 8)).astype(np.float32)
+    pool = auditkit.Pool.from_arrays(images, random.integers(0, 10, 300))
+    assert train[0][0].shape == images[0].shape
+    run = auditkit.run("mislabel", replace(demo.subject, train=pool), out=tmp_path)
+    warnings = [note.text for note in run.record.notes if note.level == "warning"]
+    assert any("audit through a better model" in text for text in warnings)

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from auditkit_mislabel.planting import Planting, confusion
+
+from auditkit.errors import LabelError
 
 
 def tables(count: int = 5_000) -> tuple[np.ndarray, np.ndarray]:
@@ -33,8 +36,12 @@ def test_no_label_is_mistaken_for_a_class_the_data_does_not_have() -> None:
     np.testing.assert_allclose(odds.sum(axis=1), 1.0)
     planted = Planting(seed=0, among=len(labels))(probabilities, labels)
     assert set(planted.labels) == {0, 1, 3}
-    alone = Planting(seed=0, among=50)(probabilities[:50], np.zeros(50, dtype=np.int64))
-    assert set(alone.labels) <= {1, 2, 3}
+
+
+@pytest.mark.parametrize(("labels", "words"), [([0, 0, 0], "one class"), ([0, 0, 2], "Class 2")])
+def test_labels_nothing_can_be_held_out_of_are_refused(labels: list[int], words: str) -> None:
+    with pytest.raises(LabelError, match=words):
+        Planting(seed=0, among=3)(tables()[0][:3], np.array(labels))
 
 
 def test_planted_labels_are_other_labels_after_the_confusion() -> None:
