@@ -99,9 +99,10 @@ def _import_module(place: str) -> ModuleType:
         if missing is None or not f"{place}.".startswith(f"{missing}."):
             raise
         parent, _, last = missing.rpartition(".")
+        known = _modules_in(parent)
+        hint = did_you_mean(last, known) if known else "install it, or run where it can be found."
         raise SubjectReferenceError(
-            f"There is no module {missing!r} to import {place!r} from: "
-            f"{did_you_mean(last, _modules_in(parent))}"
+            f"There is no module {missing!r} to import {place!r} from: {hint}"
         ) from error
 
 
