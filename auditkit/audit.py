@@ -137,7 +137,7 @@ class Engine(Protocol):
         folds: int = 5,
         epochs: int = 4,
         repeats: int = 1,
-        keep: float = 0.3,
+        keep: float = 0.25,
         plant: Planter | None = None,
         untrained: npt.NDArray[np.bool_] | None = None,
         seed: int | None = None,

@@ -182,7 +182,7 @@ class ForwardINF:
         folds: int = 5,
         epochs: int = 4,
         repeats: int = 1,
-        keep: float = 0.3,
+        keep: float = 0.25,
         unlearn: float = 0.0,
         plant: Planter | None = None,
         untrained: npt.NDArray[np.bool_] | None = None,

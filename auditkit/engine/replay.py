@@ -38,7 +38,7 @@ class ReplaySettings:
         SettingError: keep outside 0 to 1, or a negative unlearn.
     """
 
-    keep: float = 0.3
+    keep: float = 0.25
     unlearn: float = 0.0
     damping: float = 1e-2
 

@@ -31,6 +31,9 @@ BUDGETS = (20, 100, 500)
 
 _BETTER = 0.02
 
+_KEEP_AGAIN = 0.3
+"""What the second holdout keeps of the trained weights: it ranks and need not count."""
+
 
 class MislabelSettings(Settings):
     """What can be set on the mislabel audit."""
@@ -88,6 +91,7 @@ class MislabelAudit(Audit[MislabelSettings]):
                 pool,
                 folds=settings.folds,
                 epochs=settings.epochs + 2,
+                keep=_KEEP_AGAIN,
                 untrained=(judged.probability >= 0.5) & ~trusted,
                 seed=context.seed + 1,
             )

@@ -6,7 +6,9 @@ and what the trained model says (**inside**).
 
 - The weight between outside and replayed is calibrated on the planted labels.
 - The trained model is heard as far as it has *not* simply learnt the labels by heart: its weight is
-  the share of the suspected labels that it contradicts.
+  the square of the share of the suspected labels that it contradicts. The square, because what is
+  learnt by heart is said with great certainty, and a model that knows most labels by heart must be
+  all but silent.
 
 The noisy channel (`channel.py`) turns the combination into the odds that a label is wrong, which
 rank the examples. How many labels are wrong in all is estimated from the channel on the outside
@@ -135,12 +137,12 @@ def _mixed(tables: ClassTables, weight: float) -> Table:
 
 
 def _trust(tables: ClassTables, doubt: Table) -> float:
-    """The share of the suspected labels that the trained model contradicts."""
+    """The square of the share of the suspected labels that the trained model contradicts."""
     suspected = doubt > 0.5
     if not suspected.any():
         return 0.0
     contradicts = tables.inside.argmax(axis=1) != tables.targets
-    return float(contradicts[suspected].mean())
+    return float(contradicts[suspected].mean()) ** 2
 
 
 def _calibrate(tables: ClassTables, channel: Channel, doubt: Table, known: Bools) -> Calibration:
