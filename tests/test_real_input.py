@@ -20,5 +20,5 @@ def test_a_table_with_wrong_labels(tmp_path: Path) -> None:
 def test_a_folder_of_images_with_wrong_labels(tmp_path: Path) -> None:
     found = audit(image_folder(tmp_path / "images", count=1_000), tmp_path / "runs")
     assert found["average precision"] > 0.75
-    assert 0.5 < found["estimated / true count"] < 1.5
+    assert found["recall"] > 0.75
     assert found["report, MB"] < 2

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TypeAlias, Union
 from xml.etree import ElementTree as ET
 
@@ -31,6 +32,9 @@ COLOURS: Mapping[str, str] = {
     **{colour: f"var(--chart-{place})" for place, colour in enumerate(CATEGORIES, start=1)},
 }
 """The theme's colours and what the stylesheet calls them."""
+
+_TRIES = 5
+"""How often a conversion is tried before its failure is taken for its own."""
 
 _TEXT: Mapping[str, Json] = {
     "labelColor": MUTED,
@@ -131,10 +135,11 @@ def _converted(spec: str, version: str) -> str:
     import vl_convert  # noqa: PLC0415 - starts a JavaScript engine
 
     known = version if version in vl_convert.get_vegalite_versions() else None
-    try:
-        return vl_convert.vegalite_to_svg(spec, vl_version=known, allowed_base_urls=[])
-    except ValueError:  # also raised once for what failed in the conversion before this one
-        return vl_convert.vegalite_to_svg(spec, vl_version=known, allowed_base_urls=[])
+    for _ in range(_TRIES - 1):
+        # What failed in an earlier conversion is at times raised in a later one.
+        with suppress(ValueError):
+            return vl_convert.vegalite_to_svg(spec, vl_version=known, allowed_base_urls=[])
+    return vl_convert.vegalite_to_svg(spec, vl_version=known, allowed_base_urls=[])
 
 
 def merged(base: Mapping[str, Json], over: Mapping[str, Json]) -> dict[str, Json]:
