@@ -18,6 +18,13 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 FILE = click.Path(path_type=Path)
 
 
+stored_in = click.option(
+    "--out", type=FOLDER, default=Path("runs"), show_default=True, metavar="DIR",
+    help="The folder that holds the runs.",
+)  # fmt: skip
+"""`--out` of the commands that read stored runs."""
+
+
 @dataclass(frozen=True)
 class RunOptions:
     """The options of a command that runs an audit."""

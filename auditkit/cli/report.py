@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from auditkit.cli.options import FOLDER, with_voice
+from auditkit.cli.options import stored_in, with_voice
 from auditkit.cli.terminal import Terminal
 from auditkit.store import find_run
 
@@ -14,10 +14,7 @@ from auditkit.store import find_run
 @with_voice
 @click.command(short_help="Render the report of a run again.")
 @click.argument("run")
-@click.option(
-    "--out", type=FOLDER, default=Path("runs"), show_default=True, metavar="DIR",
-    help="The folder that holds the runs.",
-)  # fmt: skip
+@stored_in
 @click.option("--open", "opened", is_flag=True, help="Open it in the browser.")
 @click.pass_context
 def report(ctx: click.Context, run: str, out: Path, opened: bool) -> None:

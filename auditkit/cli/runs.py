@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from auditkit.cli.audits import show_findings
-from auditkit.cli.options import FOLDER, with_voice
+from auditkit.cli.options import stored_in, with_voice
 from auditkit.cli.terminal import Terminal
 from auditkit.store import find_run, list_runs
 
@@ -19,10 +19,7 @@ def runs() -> None:
 
 @with_voice
 @runs.command(name="list")
-@click.option(
-    "--out", type=FOLDER, default=Path("runs"), show_default=True, metavar="DIR",
-    help="The folder that holds the runs.",
-)  # fmt: skip
+@stored_in
 @click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
 @click.pass_obj
 def list_stored(terminal: Terminal, out: Path, as_json: bool) -> None:
@@ -47,10 +44,7 @@ def list_stored(terminal: Terminal, out: Path, as_json: bool) -> None:
 @with_voice
 @runs.command()
 @click.argument("run")
-@click.option(
-    "--out", type=FOLDER, default=Path("runs"), show_default=True, metavar="DIR",
-    help="The folder that holds the runs.",
-)  # fmt: skip
+@stored_in
 @click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
 @click.pass_obj
 def show(terminal: Terminal, run: str, out: Path, as_json: bool) -> None:

@@ -68,18 +68,15 @@ def load_embeddings(path: Path, options: SourceOptions, *, progress: Progress = 
         options=options,
         progress=progress,
     )
-    return Subject(
-        task=fitted.task,
-        train=train,
-        queries=queries,
-        recipe=fitted.recipe,
+    return fitted.subject(
+        train,
+        queries,
         name=path.name,
         description=(
             f"{len(train):,} embeddings of {vectors.shape[1]} dimensions and {len(names)} classes "
             f"from {path.name}, centred and brought to a common scale.",
             *table.sentences,
             *remarks,
-            fitted.sentence,
         ),
     )
 

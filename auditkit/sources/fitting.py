@@ -11,7 +11,7 @@ from torch import nn
 from auditkit.pool import Pool
 from auditkit.progress import Progress
 from auditkit.seeds import seeded
-from auditkit.subject import Recipe
+from auditkit.subject import Recipe, Subject
 from auditkit.tasks import ClassificationTask
 from auditkit.training import fit
 
@@ -26,6 +26,19 @@ class Fitted:
     task: ClassificationTask
     recipe: Recipe
     sentence: str
+
+    def subject(
+        self, train: Pool, queries: Pool | None, *, name: str, description: Sequence[str]
+    ) -> Subject:
+        """The subject of the model and its data; how the model was made ends the description."""
+        return Subject(
+            task=self.task,
+            train=train,
+            queries=queries,
+            recipe=self.recipe,
+            name=name,
+            description=(*description, self.sentence),
+        )
 
 
 def fit_classifier(

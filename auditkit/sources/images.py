@@ -84,18 +84,15 @@ def load_images(root: Path, options: SourceOptions, *, progress: Progress = SILE
         options=options,
         progress=progress,
     )
-    return Subject(
-        task=fitted.task,
-        train=train,
-        queries=queries,
-        recipe=fitted.recipe,
+    return fitted.subject(
+        train,
+        queries,
         name=root.resolve().name,
         description=(
             f"{len(train):,} images of {len(names)} classes from {root.resolve().name}.",
             *decoded.sentences,
             *listing.sentences,
             *remarks,
-            fitted.sentence,
         ),
     )
 

@@ -57,18 +57,15 @@ def load_table(path: Path, options: SourceOptions, *, progress: Progress = SILEN
         options=options,
         progress=progress,
     )
-    return Subject(
-        task=fitted.task,
-        train=train,
-        queries=queries,
-        recipe=fitted.recipe,
+    return fitted.subject(
+        train,
+        queries,
         name=path.name,
         description=(
             f"{len(train):,} rows of {len(names)} classes ({options.label}) from {path.name}.",
             *table.sentences,
             *columns.sentences,
             *remarks,
-            fitted.sentence,
         ),
     )
 

@@ -31,6 +31,9 @@ BUDGETS = (20, 100, 500)
 
 _BETTER = 0.02
 
+_MOST_DOUBTFUL = 0.5
+"""The share of doubtful labels above which no second replay is made without them."""
+
 _KEEP_AGAIN = 0.3
 """What the second holdout keeps of the trained weights: it ranks and need not count."""
 
@@ -86,13 +89,20 @@ class MislabelAudit(Audit[MislabelSettings]):
         tables = held.classes
         assert tables is not None  # noqa: S101 - a task with categorical outputs is required
         judged = judge(tables, trusted=trusted)
-        if settings.thorough:
+        doubtful = (judged.probability >= 0.5) & ~trusted
+        if settings.thorough and doubtful.mean() > _MOST_DOUBTFUL:
+            context.note(
+                f"{doubtful.mean():.0%} of the labels are in doubt: too few are left to replay a "
+                "second time without them, so the run was not thorough.",
+                level="warning",
+            )
+        elif settings.thorough:
             again = context.engine.holdout(
                 pool,
                 folds=settings.folds,
                 epochs=settings.epochs + 2,
                 keep=_KEEP_AGAIN,
-                untrained=(judged.probability >= 0.5) & ~trusted,
+                untrained=doubtful,
                 seed=context.seed + 1,
             )
             judged = judge(tables, again=again.classes, trusted=trusted)

@@ -12,8 +12,8 @@ and what the trained model says (**inside**).
 
 The noisy channel (`channel.py`) turns the combination into the odds that a label is wrong, which
 rank the examples. How many labels are wrong in all is estimated from the channel on the outside
-opinion alone, which no memory of the labels colours; one shift of all odds makes the probabilities
-add up to it.
+opinion alone, which memory of the labels colours least; one shift of all odds makes the
+probabilities add up to it.
 """
 
 from __future__ import annotations
@@ -80,8 +80,8 @@ def judge(
     Args:
         tables: of a holdout, with planted labels or without.
         again: of a second one, whose replays left out what the first found doubtful; its opinions
-            count as much as the first's for the ranking, and not for the probabilities, since
-            they are as harsh on doubtful labels as the first judgement was.
+            count as much as the first's for the ranking, and not for how many labels are wrong in
+            all, since they are as harsh on doubtful labels as the first judgement was.
         trusted: bool [example]; labels known to be right.
     """
     labels = tables.targets

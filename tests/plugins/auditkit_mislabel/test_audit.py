@@ -170,3 +170,18 @@ def test_a_model_that_cannot_tell_the_classes_apart_is_warned_of(
     run = auditkit.run("mislabel", replace(demo.subject, train=pool), out=tmp_path)
     warnings = [note.text for note in run.record.notes if note.level == "warning"]
     assert any("audit through a better model" in text for text in warnings)
+
+
+def test_where_most_labels_are_in_doubt_none_are_left_out_of_a_second_replay(
+    demo: Demo, tmp_path: Path
+) -> None:
+    train = demo.subject.train
+    images = np.stack([train[place][0] for place in range(300)])
+    wrong = np.array([(int(train[place][1]) + 1) % 10 for place in range(300)])
+    subject = replace(
+        demo.subject,
+        train=auditkit.Pool.from_arrays(images, wrong),
+        recipe=replace(demo.subject.recipe, optimizer="sgd", learning_rate=1e-6),
+    )
+    run = auditkit.run("mislabel", subject, out=tmp_path, settings={"thorough": True})
+    assert any("was not thorough" in note.text for note in run.record.notes)
