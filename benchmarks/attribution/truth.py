@@ -62,7 +62,7 @@ def ground_truth(setting: Setting, data: Data, *, cache: Path = CACHE) -> Truth:
         stored = np.load(file)
         if stored["margin_runs"].shape != shape or (stored["members"] != members).any():
             raise click.ClickException(f"{file} is of another experiment: remove it.")
-        runs = {name: stored[f"{name[:-1]}_runs"] for name in runs}
+        runs = {"margins": stored["margin_runs"], "losses": stored["loss_runs"]}
     missing = [(seed, subset) for seed in range(setting.seeds) for subset in range(setting.subsets)
                if np.isnan(runs["losses"][seed, subset, 0])]  # fmt: skip
     for count, (seed, subset) in enumerate(missing, start=1):
