@@ -47,6 +47,15 @@ class Case:
 Score: TypeAlias = Callable[[Case], Floats]
 
 
+SMALL = 5_000
+"""Up to how many weights a network is small."""
+
+
+def weights_of(case: Case) -> int:
+    """How many trained weights one network of the case has."""
+    return sum(weight.numel() for weight in case.models[0].parameters())
+
+
 @dataclass(frozen=True)
 class Method:
     """One method of one library, in one or more of its documented settings.
@@ -55,13 +64,24 @@ class Method:
         name: the library's name and the method's, as tables call it.
         computes: what the scores are, in a sentence.
         variants: the settings tried, by what is said of them in a table.
-        at_most: trained weights beyond which it is not tried, for time or memory.
+        small_only: whether it is tried on networks of up to 5,000 weights only, for its time or
+            memory.
+        quick: the settings tried on larger networks as well; by default all.
     """
 
     name: str
     computes: str
     variants: Mapping[str, Score]
-    at_most: float = float("inf")
+    small_only: bool = False
+    quick: tuple[str, ...] = ()
+
+    def tried(self, case: Case) -> Mapping[str, Score]:
+        """The settings that are tried on a case of this size."""
+        if weights_of(case) <= SMALL:
+            return self.variants
+        if self.small_only:
+            return {}
+        return {name: self.variants[name] for name in self.quick or self.variants}
 
 
 class NotOfferedError(Exception):

@@ -122,13 +122,12 @@ def main(
         setting, data = SETTINGS[name], SETTINGS[name].data()
         truth = ground_truth(setting, data, cache=cache)
         networks = trained_models(setting, data, cache=cache)
-        weights = sum(weight.numel() for weight in networks[0].parameters())
         for count in map(int, models.split(",")):
             case = Case(networks[:count], data, setting.recipe)
             for method in (*own.METHODS, *peers.METHODS):
-                if not method.name.startswith(only) or weights > method.at_most:
+                if not method.name.startswith(only):
                     continue
-                for variant, score in method.variants.items():
+                for variant, score in method.tried(case).items():
                     key = (name, str(count), method.name, variant)
                     if again or not results.get(*key):
                         results.put(key, run_variant(score, case, truth))
