@@ -92,7 +92,7 @@ def main(regimes: tuple[str, ...], *, only: str, again: bool, out: Path) -> None
         margins, losses = measured(found.case.models[0], data.train_x, data.train_y)
         results.put(
             (regime, "the network"),
-            {"accuracy in training": float((margins > 0).float().mean()),
+            {"examples with a probability above one half": float((margins > 0).float().mean()),
              "loss in training": float(losses.mean())},
         )  # fmt: skip
         run(

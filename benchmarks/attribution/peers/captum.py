@@ -32,15 +32,16 @@ def _query_loss(measure: str) -> nn.Module:
     return _Margin() if measure == "margin" else nn.CrossEntropyLoss(reduction="sum")
 
 
-def tracin(case: Case, *, measure: str = "loss", batch: int = BATCH, fast: bool = True) -> Floats:
+def tracin(case: Case, *, measure: str = "loss", batch: int = BATCH) -> Floats:
     """TracInCP: gradient products, summed over checkpoints.
 
-    `fast` takes captum's own per-example gradients, which know Linear and Conv2d layers; without
-    it, a backward pass per example.
+    Per-example gradients by captum's own fast way, which knows Linear and Conv2d layers; where a
+    network has others with weights, those layers are left out.
     """
     from captum.influence import TracInCP
 
-    loss: nn.Module = nn.CrossEntropyLoss(reduction="sum" if fast else "none")
+    known = [name for name, layer in case.models[0].named_modules()
+             if isinstance(layer, nn.Linear | nn.Conv2d)]  # fmt: skip
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         explainer = TracInCP(
@@ -48,10 +49,11 @@ def tracin(case: Case, *, measure: str = "loss", batch: int = BATCH, fast: bool 
             case.train_set,
             [model.state_dict() for model in case.models],
             checkpoints_load_func=_load,
-            loss_fn=loss,
-            test_loss_fn=_query_loss(measure) if fast else None,
+            layers=known,
+            loss_fn=nn.CrossEntropyLoss(reduction="sum"),
+            test_loss_fn=_query_loss(measure),
             batch_size=batch,
-            sample_wise_grads_per_batch=fast,
+            sample_wise_grads_per_batch=True,
         )
         return as_floats(explainer.influence((case.data.query_x, case.data.query_y)))
 
