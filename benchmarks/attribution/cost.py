@@ -15,94 +15,23 @@ queries, is left out and says so. Finished cells are kept in the output file.
 
 from __future__ import annotations
 
-import importlib
 import json
-import resource
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
-import numpy as np
-import torch
-from torch import nn
 
-from auditkit import ClassificationTask, Pool, Recipe
-from auditkit.training import epochs
-from benchmarks.attribution.case import Case, NotOfferedError
-from benchmarks.attribution.networks import cnn, resnet18
+from benchmarks.attribution.case import NotOfferedError
+from benchmarks.attribution.cells import JOBS, measure, prepare
 from benchmarks.attribution.results import Cell, Results
-from benchmarks.attribution.settings import Data
 from benchmarks.attribution.truth import CACHE
-from benchmarks.attribution.ways import PLAIN, WAYS, Way, inference
-from benchmarks.fashion import DEVIATION, MEAN, read_images
+from benchmarks.attribution.ways import PLAIN, WAYS, Way
 
 OUT = Path("benchmarks/results/attribution-cost.json")
-RECIPE = Recipe(optimizer="sgd", learning_rate=0.02, momentum=0.9, weight_decay=5e-4)
 REPEATS, SHORT = 3, 30.0
-
-
-@dataclass(frozen=True)
-class Job:
-    """A network, how many images it is trained and scored on, and the numbers of queries."""
-
-    title: str
-    network: Callable[[int], nn.Sequential]
-    images: int
-    queries: tuple[int, ...]
-
-
-JOBS = {
-    "cnn": Job("CNN, 150,078 weights, 10,000 images", cnn, 10_000, (1, 8, 64, 1_000)),
-    "resnet18": Job("ResNet-18, GroupNorm, width 32, 2,000 images", resnet18, 2_000, (1, 8)),
-}
-
-
-def prepare(name: str, cache: Path) -> Path:
-    """Train the network for two epochs, once; the file holds its weights and the images."""
-    file = cache / f"cost-{name}.npz"
-    if not file.exists():
-        job, arrays = JOBS[name], {}
-        for role, part, count in (("train", "train", job.images), ("query", "t10k", 1_000)):
-            images, labels = read_images(part)
-            arrays[f"{role}_x"] = (
-                (images[:count, None] / np.float32(255) - MEAN) / DEVIATION
-            ).astype(np.float32)
-            arrays[f"{role}_y"] = labels[:count]
-        model, pool = job.network(0), Pool.from_arrays(arrays["train_x"], arrays["train_y"])
-        for _ in epochs(model, ClassificationTask(model), pool, RECIPE, count=2):
-            pass
-        file.parent.mkdir(parents=True, exist_ok=True)
-        weights = {f"weight {key}": value.numpy() for key, value in model.state_dict().items()}
-        np.savez(file, **arrays, **weights)
-    return file
-
-
-def load(name: str, file: Path, *, queries: int, images: int | None = None) -> Case:
-    """The network with its weights, and as many queries and images as asked for."""
-    stored, model = np.load(file), JOBS[name].network(0).eval()
-    model.load_state_dict({key: torch.from_numpy(stored[f"weight {key}"])
-                           for key in model.state_dict()})  # fmt: skip
-    data = Data(*(torch.from_numpy(stored[key][:count].copy()) for key, count in (
-        ("train_x", images), ("train_y", images), ("query_x", queries), ("query_y", queries),
-    )))  # fmt: skip
-    return Case([model], data, RECIPE)
-
-
-def measure(way: Way, name: str, file: Path, queries: int) -> Cell:
-    """Do one cell in this process."""
-    torch.set_num_threads(1)
-    importlib.import_module(way.library)
-    case = load(name, file, queries=queries)
-    way.work(load(name, file, queries=1, images=32))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    found: Cell = dict(way.work(case))
-    found["added MiB"] = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    found["pass"] = statistics.median(inference(case)["scores"] for _ in range(3))
-    return found
 
 
 def in_child(way: Way, name: str, file: Path, queries: int, limit: float) -> Cell:
@@ -121,14 +50,17 @@ def in_child(way: Way, name: str, file: Path, queries: int, limit: float) -> Cel
     return cell
 
 
-def predicted(results: Results, about: Sequence[str], counts: Sequence[int], queries: int) -> float:
-    """Seconds a cell would take: a straight line through the last two measured, or in proportion.
+def predicted(results: Results, job: str, way: Way, queries: int) -> float:
+    """Seconds a cell would take, going by fewer queries.
 
-    `inf` where the last one was left out, 0 where nothing has been measured.
+    A straight line through the last two measured; from one, in proportion where the way runs the
+    images anew for each query, else as long as that one. `inf` where the last one was left out, 0
+    where nothing has been measured.
     """
     known: list[tuple[int, float]] = []
+    counts = JOBS[job].queries
     for count in counts[: counts.index(queries)]:
-        cell = results.get(*about, str(count), "0")
+        cell = results.get(job, way.group, way.name, str(count), "0")
         if cell and "scores" not in cell:
             return float("inf")
         if cell:
@@ -137,9 +69,9 @@ def predicted(results: Results, about: Sequence[str], counts: Sequence[int], que
         return 0.0
     last, seconds = known[-1]
     if len(known) == 1:
-        return seconds * queries / last if queries <= 8 * last else seconds
+        return seconds * queries / last if way.per_query else seconds
     first, earlier = known[-2]
-    return seconds + (seconds - earlier) / (last - first) * (queries - last)
+    return seconds + max(0.0, seconds - earlier) / (last - first) * (queries - last)
 
 
 def run(
@@ -158,9 +90,9 @@ def run(
                 once = way is PLAIN and queries != counts[0]
                 if done or long or once or not way.name.startswith(only):
                     continue
-                seconds = predicted(results, about, JOBS[name].queries, queries)
+                seconds = predicted(results, name, way, queries)
                 cell: Cell = (
-                    {"skipped": f"would take about {seconds:.0f} s"}
+                    {"skipped": f"would take about {seconds:.0f} s, or fewer queries did"}
                     if seconds > limit
                     else in_child(way, name, file, queries, limit)
                 )
