@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks import memory, mislabel, real_input
+from benchmarks.attribution import cost, lds, leakage
 
-mislabel.main(standalone_mode=False)
-memory.main(standalone_mode=False)
-real_input.main(standalone_mode=False)
+for script in (mislabel, memory, real_input, lds, leakage, cost):
+    script.main([], standalone_mode=False)
