@@ -34,6 +34,7 @@ FORMAT = 1
 """The version of the folder's layout."""
 
 _RECORD = "retrainings.json"
+_RATE = "learning rate chosen"
 
 
 class Kept:
@@ -70,7 +71,7 @@ class Kept:
         """Keep the learning rate that was chosen for all retrainings."""
         self.learning_rate = rate
         if self._folder is not None and rate is not None:
-            self._record["learning rate chosen"] = rate
+            self._record[_RATE] = rate
             self._write_record()
 
     def _open(self, folder: Path, facts: Facts) -> None:
@@ -80,10 +81,10 @@ class Kept:
             self._write_record()
             return
         try:
-            there = json.loads(path.read_text(encoding="utf-8"))
-            rate = there.pop("learning rate chosen", None)
+            there = dict(json.loads(path.read_text(encoding="utf-8")))
+            rate = there.get(_RATE)
             other = [name for name, fact in self._record.items() if there.get(name) != fact]
-        except (OSError, ValueError, AttributeError) as error:
+        except (OSError, ValueError, TypeError) as error:
             raise StoreError(
                 f"{path} cannot be read ({error}): give another folder, or delete this one."
             ) from error
