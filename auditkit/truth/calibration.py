@@ -95,7 +95,7 @@ def calibrate(
     share: float = 0.5,
     short: bool = False,
     epochs: int = 3,
-    folder: Path | None = None,
+    folder: Path | str | None = None,
     progress: Progress = SILENT,
 ) -> Calibration:
     """Choose the engine's rise and damping by predicted against actual change.
@@ -118,9 +118,8 @@ def calibrate(
         budget: how many removal runs.
         share: of the train pool that is left out in each.
         short: continue from the trained model on the remaining examples, in place of training from
-            scratch by the recipe. Quicker, and partial: what a few epochs undo is nearer to the
-            gradient than what training without the examples would have learnt, so that it favours
-            high dampings.
+            scratch by the recipe. Quicker, but a few epochs undo only what is nearest to the
+            gradient: settings that training from scratch tells apart can look alike.
         epochs: of such a continuation.
         folder: where finished runs are kept; a second call goes on from there.
         progress: is told of every run and every pair.

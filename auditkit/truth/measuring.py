@@ -17,7 +17,7 @@ from auditkit.truth.retraining import Leg, Retraining, trained, with_rate
 
 
 def measured(
-    retraining: Retraining, legs: Sequence[Leg], *, folder: Path | None, progress: Progress
+    retraining: Retraining, legs: Sequence[Leg], *, folder: Path | str | None, progress: Progress
 ) -> list[Values]:
     """The measures of the queries under the model of each leg, [query] each.
 
@@ -30,7 +30,8 @@ def measured(
     _check_measure(retraining)
     queries = retraining.asked
     described = {} if folder is None else facts(retraining, progress=progress)
-    kept = Kept(folder, described, queries=len(queries))
+    path = None if folder is None else Path(folder)
+    kept = Kept(path, described, queries=len(queries))
     found: list[Values] = []
     with progress.step("retraining", len(legs)) as step:
         for leg in legs:

@@ -59,7 +59,7 @@ def leave_one_out(
     *,
     positions: Sequence[int] | Positions,
     seeds: int = 3,
-    folder: Path | None = None,
+    folder: Path | str | None = None,
     progress: Progress = SILENT,
 ) -> Removals:
     """The change of each query's measure when one training example is left out.
@@ -96,7 +96,7 @@ def group_influence(
     *,
     groups: Mapping[str, Sequence[int] | Positions],
     seeds: int = 3,
-    folder: Path | None = None,
+    folder: Path | str | None = None,
     progress: Progress = SILENT,
 ) -> Removals:
     """The change of each query's measure when a whole group of training examples is left out.
@@ -131,7 +131,7 @@ def _removals(
     names: Sequence[str],
     *,
     seeds: int,
-    folder: Path | None,
+    folder: Path | str | None,
     progress: Progress,
 ) -> Removals:
     if not groups:

@@ -42,7 +42,7 @@ def half_subsets(
     count: int = 60,
     seeds: int = 3,
     share: float = 0.5,
-    folder: Path | None = None,
+    folder: Path | str | None = None,
     progress: Progress = SILENT,
 ) -> Halves:
     """Train on random subsets of the train pool, and measure the queries under every model.
