@@ -5,7 +5,8 @@ leave examples out and train again, through the one loop of `auditkit.training`:
 
 - `leave_one_out` and `group_influence`: the change of each query's measure without an example, or
   without a group of them.
-- `half_subsets` and `lds`: many trainings on random halves, and how well scores predict them.
+- `half_subsets` and `lds`: many trainings on random halves, how well scores predict them, and
+  how well they could (`ceiling`).
 - `calibrate`: the engine's rise and damping, by predicted against actual change.
 
 Retrainings are the whole cost. Each is written to a folder as soon as it is finished, if there is
@@ -13,7 +14,7 @@ one, and none that is there is done again.
 """
 
 from auditkit.truth.calibration import Calibration, Cell, Scorer, calibrate
-from auditkit.truth.prediction import LDS, lds
+from auditkit.truth.prediction import LDS, ceiling, lds
 from auditkit.truth.removal import Removals, group_influence, leave_one_out
 from auditkit.truth.retraining import Retraining, retrain
 from auditkit.truth.subsets import Halves, half_subsets
@@ -27,6 +28,7 @@ __all__ = [
     "Retraining",
     "Scorer",
     "calibrate",
+    "ceiling",
     "group_influence",
     "half_subsets",
     "lds",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
@@ -80,6 +82,31 @@ def lds(
         query_ids=tuple(halves.query_ids[row] for row in rows),
         resampled=means.astype(np.float32),
     )
+
+
+def ceiling(halves: Halves) -> float:
+    """About the linear datamodeling score that perfect scores would have, 0 to 1.
+
+    What noise of training is left in the means over seeds no score can predict. With r the mean
+    correlation over subsets between the measures of two seeds, the mean over s seeds correlates
+    with the noiseless measure as sqrt(s r / (1 + (s - 1) r)) (Spearman 1910; Brown 1910).
+
+    Raises:
+        SettingError: fewer than two seeds or three subsets.
+    """
+    subsets, seeds, _ = halves.by_seed.shape
+    if seeds < 2 or subsets < 3:
+        raise SettingError(
+            f"There are {subsets} subsets of {seeds} seeds each: what noise is left can be told "
+            "from three subsets and two seeds or more."
+        )
+    once, tables = np.ones((1, subsets)), halves.by_seed.astype(np.float64)
+    pairs = [
+        correlations(tables[:, first], tables[:, second], once).mean()
+        for first, second in combinations(range(seeds), 2)
+    ]
+    agreement = max(float(np.mean(pairs)), 0.0)
+    return math.sqrt(seeds * agreement / (1 + (seeds - 1) * agreement))
 
 
 def correlations(predicted: Doubles, actual: Doubles, times: Doubles) -> Doubles:

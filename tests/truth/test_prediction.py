@@ -8,7 +8,7 @@ from scipy.stats import spearmanr
 
 from auditkit import ForwardINF, Scores
 from auditkit.errors import PoolError, SettingError
-from auditkit.truth import LDS, Halves, Retraining, half_subsets, lds
+from auditkit.truth import LDS, Halves, Retraining, ceiling, half_subsets, lds
 from auditkit.truth.prediction import correlations
 
 QUERIES, TRAIN = 5, 30
@@ -112,3 +112,22 @@ def test_influence_predicts_retraining(regression: Retraining, ridge: object) ->
     engine = ForwardINF(regression.task, train=regression.train, recipe=regression.recipe)
     scores = engine.influence(regression.asked)
     assert lds(scores, halves).mean > 0.8
+
+
+@pytest.mark.parametrize(("noise", "seeds"), [(0.0, 2), (3.0, 2), (6.0, 4), (3.0, 5)])
+def test_the_ceiling_is_what_perfect_scores_reach(noise: float, seeds: int) -> None:
+    values, halves = additive(subsets=400)
+    draw = np.random.default_rng(5)
+    shape = (400, seeds, QUERIES)
+    by_seed = halves.by_seed + noise * draw.normal(size=shape).astype(np.float32)
+    noisy = replace(halves, by_seed=by_seed, measures=by_seed.mean(axis=1))
+    assert ceiling(noisy) == pytest.approx(lds(values, noisy).mean, abs=0.03)
+
+
+def test_the_ceiling_of_nothing_but_noise_is_low_and_one_seed_has_none() -> None:
+    _, halves = additive()
+    draw = np.random.default_rng(0)
+    noise = replace(halves, by_seed=draw.normal(size=(20, 3, QUERIES)).astype(np.float32))
+    assert 0 <= ceiling(noise) < 0.4
+    with pytest.raises(SettingError, match="There are 20 subsets of 1 seeds each"):
+        ceiling(halves)
