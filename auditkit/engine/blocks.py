@@ -87,7 +87,7 @@ class Outer:
         found = [
             torch.einsum("nqo,no->nq", (inputs @ flat.T).view(len(inputs), -1, out), slopes)
             for slopes, inputs in zip(
-                self.slopes.split(chunk), self.inputs.split(chunk), strict=True
+                torch.split(self.slopes, chunk), torch.split(self.inputs, chunk), strict=True
             )
         ]
         return torch.cat(found)

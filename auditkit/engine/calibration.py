@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
+import torch
+from torch import nn
 
 from auditkit.audit import SelfCheck
 from auditkit.batches import batches
@@ -19,31 +21,25 @@ _OF_A_CLASS = 32
 
 
 class Influence(Protocol):
-    """From queries, a pool and perhaps the queries' groups to scores [query or group, example]."""
+    """Gives scores."""
 
-    def __call__(
-        self, queries: Pool, pool: Pool, groups: Sequence[str] | None = None, /
-    ) -> Floats: ...
+    def __call__(self, queries: Pool, pool: Pool, groups: Sequence[str] | None = None, /) -> Floats:
+        """Scores of queries, or of groups of them, on a pool: [query or group, example]."""
 
 
 def self_check(
-    influence: Influence, task: Task, train: Pool, queries: int, candidates: int, *, seed: int
+    influence: Influence, train: Pool, queries: int, candidates: int, *, seed: int
 ) -> SelfCheck:
     """Score a sample of training examples against a sample that holds them all.
 
     Args:
         influence: gives scores.
-        task: whose labels, if it has classes, the signs are tested on.
         train: the train pool.
         queries: how many training examples to ask about.
         candidates: how many to score, the queries among them.
         seed: for both samples.
-
-    Raises:
-        SignError: unlearning a class helps that class.
     """
     chosen = stream(seed, "self-check").permutation(len(train))[:candidates]
-    check_sign(influence, task, train, chosen)
     asked = chosen[:queries]
     values = influence(train.subset(asked), train.subset(chosen))
     own = values[np.arange(len(asked)), np.arange(len(asked))]
@@ -58,17 +54,28 @@ def self_check(
     )
 
 
-def check_sign(influence: Influence, task: Task, train: Pool, chosen: Positions) -> None:
+def check_sign(
+    influence: Influence, task: Task, model: nn.Module, train: Pool, candidates: int, *, seed: int
+) -> None:
     """Unlearn examples of the largest class together: others of that class must be proponents.
 
     Says nothing of a task without classes, or of a class with fewer than four examples.
 
+    Args:
+        influence: gives scores.
+        task: whose labels are taken.
+        model: the engine's own copy of the model, to read them with.
+        train: the train pool.
+        candidates: how many training examples to look at.
+        seed: for the sample.
+
     Raises:
-        SignError: their mean score is below zero.
+        SignError: the mean score of the others is below zero.
     """
     if not task.has_outputs or task.likelihood != "categorical":
         return
-    labels = _labels(task, train, chosen)
+    chosen = stream(seed, "sign check").permutation(len(train))[:candidates]
+    labels = _labels(task, model, train, chosen)
     classes, counts = np.unique(labels, return_counts=True)
     own = chosen[labels == classes[counts.argmax()]][: 2 * _OF_A_CLASS]
     half = len(own) // 2
@@ -83,13 +90,12 @@ def check_sign(influence: Influence, task: Task, train: Pool, chosen: Positions)
         )
 
 
-def _labels(task: Task, train: Pool, chosen: Positions) -> Positions:
+def _labels(task: Task, model: nn.Module, train: Pool, chosen: Positions) -> Positions:
     """The labels of some training examples, as the task reads them."""
-    import torch  # noqa: PLC0415 - heavy imports stand inside functions here
-
-    device = next(task.model.parameters()).device
-    found = []
+    device = next(model.parameters()).device
     with torch.no_grad():
-        for _, batch in batches(train, chosen, batch_size=256, device=device):
-            found.append(task.outputs(task.model, batch)[1].cpu().numpy())
+        found = [
+            task.outputs(model, batch)[1].cpu().numpy()
+            for _, batch in batches(train, chosen, batch_size=256, device=device)
+        ]
     return np.concatenate(found)

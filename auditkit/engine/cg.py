@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from scipy.stats import rankdata
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from auditkit.batches import batches
 from auditkit.engine.curvature import Preconditioner
 from auditkit.engine.outputs import outputs_and_slopes, times_curvature
 from auditkit.engine.passes import Weights
+from auditkit.gradients import plain_kernels
 from auditkit.pool import Pool, Positions
 from auditkit.progress import SILENT, Progress
 from auditkit.subject import Task
@@ -37,12 +37,12 @@ def conjugate_gradients(
     start: Preconditioner,
     device: torch.device,
     steps: int = _STEPS,
+    settled: float = _SETTLED,
     progress: Progress = SILENT,
 ) -> Preconditioner:
     """(H + ridge)^-1 as a function, H over the examples at `positions`.
 
-    It stops early where the ranks of the scores of these examples no longer change, for every
-    query: Spearman's correlation between one step's and the next's is above .999.
+    A query is left alone once the ranks of its scores of these examples no longer change.
 
     Args:
         task: gives the outputs.
@@ -53,6 +53,8 @@ def conjugate_gradients(
         start: an approximate inverse.
         device: where the model is.
         steps: the most steps.
+        settled: Spearman's correlation between scores of one step and the next above which a query
+            counts as solved.
         progress: is told of every step.
     """
 
@@ -61,19 +63,21 @@ def conjugate_gradients(
         left = {name: part.clone() for name, part in gradients.items()}
         near = start(left)
         search, size = dict(near), _inner(left, near)
-        scores: Tensor | None = None
+        scores, live = torch.zeros(()), torch.ones(len(size), dtype=torch.bool)
         with progress.step("solving for the update", steps) as step:
             for _ in range(steps):
                 image, response = _operator(task, model, pool, positions, search, device=device)
                 image = {name: image[name] + ridge * search[name] for name in search}
                 curvature = _inner(search, image)
-                length = torch.where(curvature > 0, size / curvature, torch.zeros_like(size))
+                moves = (curvature > 0) & live.to(curvature.device)
+                length = torch.where(moves, size / curvature, torch.zeros_like(size))
                 found = _plus(found, search, length)
                 left = _plus(left, image, -length)
-                response = response * length[:, None]
-                before, scores = scores, response if scores is None else scores + response
+                before, scores = scores, scores + response * length[:, None]
                 step.advance()
-                if before is not None and _settled(before, scores):
+                if before.ndim:
+                    live &= _agreement(before, scores) < settled
+                if not live.any():
                     break
                 near = start(left)
                 size, last = _inner(left, near), size
@@ -99,7 +103,7 @@ def _operator(
     total = {name: torch.zeros_like(part) for name, part in directions.items()}
     responses = []
     for _, batch in batches(pool, positions, batch_size=_BATCH, device=device):
-        with sdpa_kernel(SDPBackend.MATH):  # the fused kernels have one derivative only
+        with plain_kernels(model):
             outputs, slopes = outputs_and_slopes(task, model, batch)
         pushed = [
             _pushed(outputs, own, {name: part[q] for name, part in directions.items()})
@@ -138,16 +142,15 @@ def _inner(one: Weights, other: Weights) -> Tensor:
 
 
 def _plus(one: Weights, other: Weights, by: Tensor) -> dict[str, Tensor]:
-    """one + by * other, with one factor per query."""
+    """One + by * other, with one factor per query."""
     return {
         name: part + by.view(-1, *[1] * (part.ndim - 1)) * other[name] for name, part in one.items()
     }
 
 
-def _settled(before: Tensor, after: Tensor) -> bool:
-    """Whether the ranks of all queries' scores are as good as the same."""
+def _agreement(before: Tensor, after: Tensor) -> Tensor:
+    """Spearman's correlation of two tables of scores, row by row, [q]."""
     ranks = [rankdata(part.cpu().numpy(), axis=1) for part in (before, after)]
-    centred = [rank - rank.mean(axis=1, keepdims=True) for rank in ranks]
-    norms = [np.linalg.norm(part, axis=1) for part in centred]
-    cosine = (centred[0] * centred[1]).sum(axis=1) / np.maximum(norms[0] * norms[1], 1e-12)
-    return bool((cosine > _SETTLED).all())
+    one, other = (rank - rank.mean(axis=1, keepdims=True) for rank in ranks)
+    norms = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+    return torch.from_numpy((one * other).sum(axis=1) / np.maximum(norms, 1e-12))

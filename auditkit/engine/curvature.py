@@ -147,10 +147,10 @@ def estimate(
     if kind == "ekfac":
         factors = _mended(factors, reader, drawn, pool, chosen, device=device, progress=progress)
     diagonal: dict[str, Tensor] = {}
-    for part, total in squares.items():
-        size = sum(shape.numel() for shape in part.weights.values())
+    for own_part, total in squares.items():
+        size = sum(shape.numel() for shape in own_part.weights.values())
         row = (total / len(chosen)).expand(1, size)
-        diagonal |= {name: own[0] for name, own in part.unpack(row).items()}
+        diagonal |= {name: own[0] for name, own in own_part.unpack(row).items()}
     return Curvature(diagonal, {name: dense[name] for name in factors}, factors)
 
 

@@ -29,16 +29,16 @@ import torch
 from torch import Tensor, nn
 
 from auditkit.audit import SelfCheck
-from auditkit.engine.calibration import self_check
+from auditkit.engine.calibration import check_sign, self_check
 from auditkit.engine.checkpoints import load_weights
-from auditkit.engine.cost import Cost, cost
+from auditkit.engine.cost import Cost
 from auditkit.engine.holdout import hold_out
 from auditkit.engine.passes import Function, LocalExecutor
 from auditkit.engine.preconditioner import Choice, Chosen, make_preconditioner
 from auditkit.engine.replay import ReplaySettings
 from auditkit.engine.response import Response
 from auditkit.engine.restore import only_moving, private_copy
-from auditkit.engine.scoring import Scoring, Sides, Tile, Weighed, grouped
+from auditkit.engine.scoring import Advice, Scoring, Sides, Tile, Weighed, grouped
 from auditkit.engine.update import UpdateSettings
 from auditkit.errors import SettingError
 from auditkit.gradients import differentiable
@@ -80,9 +80,9 @@ class ForwardINF:
         parameters: patterns of the names of the parameters that move, as in
             `"layer4.*|fc.*"`; by default all trainable ones.
         rise: how far the query's measure is to rise, in nats for classification.
-        update: more about the update; `rise` goes before its own.
-        damping: of the curvature, in units of its mean diagonal entry; by default what suits the
-            preconditioner.
+        update: how else the weights are to move.
+        damping: of the curvature; 1 is what suited each preconditioner where it was tried (see
+            `preconditioner.py`), 0 none beside the weight decay.
         seed: for curvature samples, folds and replays.
         device: torch's name of the device to work on.
         batch_size: examples per forward pass; halved where memory runs out.
@@ -109,19 +109,20 @@ class ForwardINF:
         train_measure: Measure = "auto",
         response: Response = "finite",
         parameters: str | None = None,
-        rise: float | None = None,
+        rise: float = 1.0,
         update: UpdateSettings | None = None,
-        damping: float | None = None,
+        damping: float = 1.0,
         seed: int = 0,
         device: str | torch.device = "cpu",
         batch_size: int | None = None,
         progress: Progress = SILENT,
         warn: Callable[[str], None] | None = None,
     ) -> None:
-        settings = update or UpdateSettings()
-        settings = settings if rise is None else replace(settings, rise=rise)
-        if damping is not None and not 0 <= damping < math.inf:
-            raise SettingError(f"damping is {damping}: it must be at least zero and finite.")
+        if not (0 < rise < math.inf and 0 <= damping < math.inf):
+            raise SettingError(
+                f"rise is {rise} and damping is {damping}: rise must be above and damping at least "
+                "zero, both finite."
+            )
         self.task, self.train = task, train
         self.recipe = recipe or Recipe()
         self.seed, self.device = seed, torch.device(device)
@@ -139,7 +140,8 @@ class ForwardINF:
             train=self._function(train_measure, default=task.loss),
             train_name="loss" if train_measure in ("auto", "loss") else task.measure_name,
             response=response,
-            update=settings,
+            rise=rise,
+            update=update or UpdateSettings(),
         )
         self._scoring = self._scoring_of(self._sides)
 
@@ -299,7 +301,8 @@ class ForwardINF:
                 [tile.values for tile in self._tiles(asked, rows, pool, scoring=scoring)]
             ).astype(np.float32)
 
-        result = self_check(values, self.task, self.train, queries, candidates, seed=self.seed)
+        result = self_check(values, self.train, queries, candidates, seed=self.seed)
+        check_sign(values, self.task, self._model, self.train, candidates, seed=self.seed)
         if not result.passed and self._warn is not None:
             self._warn(
                 f"The self-check failed: {result.top1:.0%} of {result.queries} training examples "
@@ -318,16 +321,14 @@ class ForwardINF:
     ) -> Iterator[Tile]:
         """Scores block by block, and what there is to be said of them at last."""
         scoring = scoring or self._scoring
-        scoring.short = 0
+        scoring.advice = Advice()
         with seeded(self.seed), differentiable():
             self._advise(scoring, pool, len(rows))
             yield from scoring.tiles(queries, list(rows.values()), pool)
-        if scoring.short and self._warn is not None:
-            self._warn(
-                f"The measure of {scoring.short} of {len(rows) * len(self._shares)} queries cannot "
-                f"be raised by {self._sides.update.rise:g}; their updates go half as far as it "
-                "rises."
-            )
+        updates = len(rows) * len(self._shares)
+        for sentence in scoring.advice.sentences(updates=updates, rise=self._sides.rise):
+            if self._warn is not None:
+                self._warn(sentence)
 
     def _advise(self, scoring: Scoring, pool: Pool, rows: int) -> None:
         """Say so where first-order scores would be much cheaper."""
@@ -401,7 +402,7 @@ def _shares(weights: Sequence[float] | None, models: int) -> tuple[float, ...]:
         or not sum(shares)
     ):
         raise SettingError(
-            f"checkpoint_weights is {weights}: expected {models} numbers, one for the model and one "
-            "for each checkpoint, none negative and not all zero."
+            f"checkpoint_weights is {weights}: expected {models} numbers, for the model and "
+            "each checkpoint, none negative and not all zero."
         )
     return shares

@@ -60,9 +60,8 @@ class Sums:
         """Take in what one batch left behind."""
         for rows, slopes in places_of(layer, uses):
             self.places += rows.shape[0] * rows.shape[1]
-            rows, slopes = rows.flatten(end_dim=1), slopes.flatten(end_dim=1)
-            self.inputs = rows.T @ rows + (0 if self.inputs is None else self.inputs)
-            self.slopes = slopes.T @ slopes + (0 if self.slopes is None else self.slopes)
+            self.inputs = _moment(rows) + (0 if self.inputs is None else self.inputs)
+            self.slopes = _moment(slopes) + (0 if self.slopes is None else self.slopes)
 
     def factors(self, *, examples: int) -> Factors | None:
         """The factors of what was seen; None for a layer that was never run."""
@@ -90,10 +89,11 @@ class Moments:
 
     def add(self, layer: Dense, uses: Sequence[Use]) -> None:
         """Take in what one batch left behind."""
-        factors, rotated = self.factors[layer.name], []
-        for rows, slopes in places_of(layer, uses):
-            rows, slopes = rows @ factors.input_vectors, slopes @ factors.output_vectors
-            rotated.append((rows, slopes))
+        factors = self.factors[layer.name]
+        rotated = [
+            (rows @ factors.input_vectors, slopes @ factors.output_vectors)
+            for rows, slopes in places_of(layer, uses)
+        ]
         if len(rotated) == 1 and rotated[0][0].shape[1] == 1:  # squares of outer products factor
             [(rows, slopes)] = rotated
             squares = slopes[:, 0].square().T @ rows[:, 0].square()
@@ -120,3 +120,9 @@ def places_of(layer: Dense, uses: Sequence[Use]) -> list[tuple[Tensor, Tensor]]:
             slope = use.slope.to(at_least_single(use.slope.dtype))
             found.append((layer.inputs(use.value.to(slope.dtype)), layer.slopes(slope)))
     return found
+
+
+def _moment(rows: Tensor) -> Tensor:
+    """Sums of products over examples and places, [size, size] of rows [n, place, size]."""
+    flat = rows.flatten(end_dim=1)
+    return flat.T @ flat

@@ -38,7 +38,7 @@ class Part:
 
     def unpack(self, packed: Tensor) -> dict[str, Tensor]:
         """The other way round."""
-        parts = packed.split([shape.numel() for shape in self.weights.values()], dim=1)
+        parts = torch.split(packed, [shape.numel() for shape in self.weights.values()], dim=1)
         return {
             name: part.reshape(len(packed), *shape)
             for (name, shape), part in zip(self.weights.items(), parts, strict=True)
@@ -138,7 +138,7 @@ class Dense(Layer):
         if self.transposed:
             main = main.transpose(1, 2)
         found = {weight: main.reshape(len(packed), *self.weights[weight])}
-        return found | {name: matrix[:, :, -1] for name in bias}
+        return found | dict.fromkeys(bias, matrix[:, :, -1])
 
 
 class Scale(Layer):
@@ -209,7 +209,7 @@ def readable(model: nn.Module) -> Iterator[Layer]:
 
 
 def is_dense(module: nn.Module) -> bool:
-    """Plain Linear and ungrouped Conv2d layers, and Conv1D of Hugging Face, with trained weights."""
+    """Plain Linear, ungrouped Conv2d and Hugging Face's Conv1D layers, with trained weights."""
     plain = type(module) is nn.Linear or _is_transposed(module)
     plain = plain or (type(module) is nn.Conv2d and module.groups == 1)
     weight = getattr(module, "weight", None)

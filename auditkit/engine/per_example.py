@@ -9,6 +9,7 @@ whose first axis is not the batch, for instance.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias, cast
@@ -22,7 +23,7 @@ from auditkit.checks import per_example
 from auditkit.engine.blocks import Block, Written
 from auditkit.engine.layers import Layer, Part, readable
 from auditkit.engine.passes import Function, at_least_single, call
-from auditkit.gradients import gradient
+from auditkit.gradients import gradient, plain_kernels
 from auditkit.pool import Pool
 
 if TYPE_CHECKING:
@@ -141,13 +142,17 @@ class Reader:
 
         if not self.one_by_one:
             try:
-                gradients = torch.func.vmap(torch.func.grad(one), in_dims=(None, 0))(held, batch)
+                with plain_kernels(self.model):
+                    gradients = torch.func.vmap(torch.func.grad(one), in_dims=(None, 0))(
+                        held, batch
+                    )
                 return self.rest.pack(gradients)
             except _FAILS:  # an operator, or the task itself, that cannot be batched over
                 self.one_by_one = True
         rows = []
         for place in range(count):
-            alone = mapped(batch, lambda part, at=place: part[at : at + 1])
+            where = slice(place, place + 1)
+            alone = mapped(batch, operator.itemgetter(where))
             value = call(function, self.model, alone, weights).sum()
             found = torch.autograd.grad(value, list(weights.values()), allow_unused=True)
             parts = zip(weights.items(), found, strict=True)
@@ -172,7 +177,7 @@ class Reader:
         agreeing = []
         for layer in self.layers:
             uses = reading.uses.get(layer, ())
-            if all(len(use.value) == len(use.slope) == len(places) for use in uses):
+            if all(len(use.value) == _length(use.slope) == len(places) for use in uses):
                 found = block_of(layer, uses).written() if uses else None
                 if all(_same(layer, found, row, one) for row, one in enumerate(alone)):
                     agreeing.append(layer)
@@ -200,7 +205,7 @@ def _watch(uses: list[Use], probe: Tensor) -> Hook:
     """A forward hook that keeps the input and asks for the slope at the output."""
 
     def hook(
-        module: nn.Module,
+        _: nn.Module,
         arguments: tuple[Tensor, ...],
         named: Mapping[str, Tensor],
         output: Tensor,
@@ -209,7 +214,9 @@ def _watch(uses: list[Use], probe: Tensor) -> Hook:
         use = Use(value.detach())
         # In precision of the output: the probe adds nothing and makes it differentiable.
         watched = output if output.requires_grad else output + probe.to(output.dtype)
-        watched.register_hook(lambda slope: setattr(use, "slope", slope.detach()))
+        watched.register_hook(  # type: ignore[no-untyped-call]  # as in torch
+            lambda slope: setattr(use, "slope", slope.detach())
+        )
         uses.append(use)
         return watched
 
@@ -226,6 +233,10 @@ def _same(layer: Layer, found: Tensor | None, row: int, alone: Mapping[str, Tens
     return (
         difference <= _AGREE * sum(float(_dense(alone[name]).abs().sum()) for name in names) + 1e-12
     )
+
+
+def _length(slope: Tensor | None) -> int:
+    return 0 if slope is None else len(slope)
 
 
 def _dense(part: Tensor) -> Tensor:

@@ -30,12 +30,12 @@ from auditkit.subject import Task
 Choice: TypeAlias = Literal["auto"] | Kind
 """A kind of preconditioner, or `auto`."""
 
-DAMPING = 1e-2
-"""The default damping of the estimated kinds, in units of H's mean diagonal entry."""
+MEAN_SHARE = 1 / 100
+"""Damping 1 of the estimated kinds, in units of H's mean diagonal entry."""
 
 TRACE_SHARE = 1 / 2_000
-"""The default damping of `ggn`, as a share of H's trace: how many parameters there are beside
-those that the data hold fast does not matter to it (docs/explanation/method.md)."""
+"""Damping 1 of `ggn`, as a share of H's trace: it does not matter to it how many parameters there
+are that the data do not hold fast (docs/explanation/method.md)."""
 
 _SAMPLE = 2_048
 
@@ -55,7 +55,7 @@ def make_preconditioner(
     model: nn.Module,
     pool: Pool,
     *,
-    damping: float | None = None,
+    damping: float = 1.0,
     weight_decay: float = 0.0,
     seed: int = 0,
     device: torch.device,
@@ -68,8 +68,7 @@ def make_preconditioner(
         task: gives outputs and losses.
         model: the trained model, in evaluation mode.
         pool: the train pool.
-        damping: in units of H's mean diagonal entry; None for the default, see `DAMPING` and
-            `TRACE_SHARE`.
+        damping: in units of `MEAN_SHARE` or, for `ggn`, `TRACE_SHARE`.
         weight_decay: of the training, added to H as it is.
         seed: for samples and drawn targets.
         device: where the model is.
@@ -82,9 +81,8 @@ def make_preconditioner(
         return Chosen(choice, "as set", as_it_is if choice == "none" else first_adam_step)
     rows = fits(task, model, pool, rows=min(ROWS, 8 * len(pool)), device=device)
     kind, reason = (choice, "as set") if choice != "auto" else _best(rows)
-    if damping is None:
-        size = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
-        damping = TRACE_SHARE * size if kind == "ggn" else DAMPING
+    size = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+    damping *= TRACE_SHARE * size if kind == "ggn" else MEAN_SHARE
     if kind == "ggn" and rows:
         heaviest = heaviest_rows(task, model, pool, seed=seed, device=device, progress=progress)
         matrix = gauss_newton(task, model, pool, heaviest, device=device, progress=progress)
@@ -94,7 +92,7 @@ def make_preconditioner(
             matrix.preconditioner(damping=damping, weight_decay=weight_decay),
         )
     curvature = estimate(
-        "kfac" if kind == "ggn" else kind,
+        kind if kind in ("diagonal", "ekfac") else "kfac",
         task,
         model,
         pool,

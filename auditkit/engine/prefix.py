@@ -9,12 +9,15 @@ runs as a whole.
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, fx, nn
 
 from auditkit.engine.passes import Function
-from auditkit.subject import Batch
+
+if TYPE_CHECKING:
+    from auditkit.subject import Batch
 
 _FAILS = (RuntimeError, ValueError, TypeError, AttributeError, NotImplementedError, KeyError)
 
@@ -66,8 +69,10 @@ class Prefixed(nn.Module):
 
 def shared_prefix(
     model: nn.Module, moving: Collection[str], function: Function, batch: Batch
-) -> Prefixed | None:
-    """The model with its unmoved part kept per batch; None where there is none or it cannot be.
+) -> tuple[Prefixed | None, bool]:
+    """The model with its unmoved part kept per batch, and whether it could be had.
+
+    None without a failure where all of the model moves, or its first layer does.
 
     Args:
         model: the trained model, in evaluation mode.
@@ -76,15 +81,15 @@ def shared_prefix(
         batch: on which the two are compared.
     """
     if not set(moving) < {name for name, _ in model.named_parameters()}:
-        return None
+        return None, True
     try:
         with torch.no_grad():
             prefixed = Prefixed(fx.symbolic_trace(model), moving)
             same = torch.equal(function(prefixed, batch), function(model, batch))
     except _FAILS:  # control flow that depends on data, inputs by keyword, a task of another kind
-        return None
+        return None, False
     prefixed.forget()
-    return prefixed if same and prefixed.share > 0 else None
+    return (prefixed, True) if same and prefixed.share > 0 else (None, same)
 
 
 def _still(traced: fx.GraphModule, moving: frozenset[str]) -> dict[fx.Node, None]:

@@ -13,10 +13,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from auditkit.engine.preconditioner import make_preconditioner
 from auditkit.engine.passes import LocalExecutor
+from auditkit.engine.preconditioner import make_preconditioner
 from auditkit.engine.restore import blend, fresh_copy, private_copy
-from auditkit.engine.update import Query, UpdateSettings, ascent, make_update
+from auditkit.engine.update import Query, ascent, make_update
 from auditkit.errors import SettingError
 from auditkit.pool import Pool, Positions
 from auditkit.subject import Recipe, Task
@@ -40,7 +40,7 @@ class ReplaySettings:
 
     keep: float = 0.25
     unlearn: float = 0.0
-    damping: float = 1e-2
+    damping: float = 1.0
 
     def __post_init__(self) -> None:
         """Refuse what has no meaning."""
@@ -167,7 +167,7 @@ class Replays:
             query,
             *ascent(query, chosen.solve),
             precondition=chosen.solve,
-            settings=UpdateSettings(rise=self.settings.unlearn),
+            rise=self.settings.unlearn,
         )
         moved = update.moved(model)
         with torch.no_grad():

@@ -11,18 +11,17 @@ forward pass (`torch.func.jvp`), `products` takes per-example gradients once for
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from auditkit.batches import collate
 from auditkit.engine.passes import Executor, Function, Weights, at_least_single, call
 from auditkit.engine.prefix import Prefixed, shared_prefix
+from auditkit.gradients import plain_kernels
 from auditkit.pool import Pool, Positions
 
 if TYPE_CHECKING:
@@ -48,6 +47,9 @@ class Responses:
         executor: runs the passes.
         device: where the model is.
         what: the measure's name, for messages.
+
+    Attributes:
+        untraced: whether a part of the model does not move and yet runs for every query.
     """
 
     def __init__(
@@ -64,9 +66,10 @@ class Responses:
         self.function, self.model, self.pool = function, model, pool
         self.executor, self.what = executor, what
         first = collate(pool, np.zeros(1, dtype=np.int64), device=device)
-        self.prefix = shared_prefix(model, moving, function, first)
+        self.prefix, traced = shared_prefix(model, moving, function, first)
         sizes = {name: weight.numel() for name, weight in model.named_parameters()}
         self.at_once = max(_HELD // max(sum(sizes[name] for name in moving), 1), 1)
+        self.untraced = not traced
         self._forward = True
 
     def base(self) -> Tensor:
@@ -76,7 +79,7 @@ class Responses:
     def moved(self, weights: Sequence[Weights]) -> Tensor:
         """The measure of each example under each of some weights, [q, example]."""
 
-        def run(batch: Batch, where: Positions) -> Tensor:
+        def run(batch: Batch, _: Positions) -> Tensor:
             self._next_batch()
             found = [self._call(batch, own) for own in weights]
             return torch.stack(found, dim=1)
@@ -87,12 +90,12 @@ class Responses:
     def tangents(self, directions: Sequence[Weights]) -> Tensor:
         """The measure's derivative along each of some directions, [q, example]."""
 
-        def run(batch: Batch, where: Positions) -> Tensor:
+        def run(batch: Batch, _: Positions) -> Tensor:
             self._next_batch()
             found = [self._tangent(batch, own) for own in directions]
             return torch.stack(found, dim=1)
 
-        with torch.no_grad(), _no_fast_path():
+        with torch.no_grad(), plain_kernels(self.model):
             return self.executor.each(self.pool, run, doing=f"measuring the {self.what}").T
 
     @property
@@ -106,7 +109,7 @@ class Responses:
         along = {name: part.to(at[name].dtype) for name, part in direction.items()}
         if self._forward:
             try:
-                _, found = torch.func.jvp(lambda w: self._call(batch, w), (at,), (along,))
+                found: Tensor = torch.func.jvp(lambda w: self._call(batch, w), (at,), (along,))[1]
                 return found.detach()
             except (NotImplementedError, RuntimeError) as error:
                 if isinstance(error, torch.OutOfMemoryError):
@@ -118,7 +121,8 @@ class Responses:
         ends = [
             self._call(batch, {n: at[n] + sign * apart * along[n] for n in at}) for sign in (1, -1)
         ]
-        return ((ends[0].double() - ends[1].double()) / (2 * apart)).float()
+        difference: Tensor = (ends[0].double() - ends[1].double()) / (2 * apart)
+        return difference.float()
 
     def _call(self, batch: Batch, weights: Weights) -> Tensor:
         if self.prefix is None:
@@ -126,20 +130,9 @@ class Responses:
         else:
             renamed = {f"traced.{name}": weight for name, weight in weights.items()}
             values = call(self.function, self.prefix, batch, renamed)
-        return values.to(at_least_single(values.dtype))
+        precise: Tensor = values.to(at_least_single(values.dtype))
+        return precise
 
     def _next_batch(self) -> None:
         if isinstance(self.prefix, Prefixed):
             self.prefix.forget()
-
-
-@contextmanager
-def _no_fast_path() -> Iterator[None]:
-    """Switch off fused attention, which has no forward derivative, and switch it on again."""
-    before = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with sdpa_kernel(SDPBackend.MATH):
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(before)

@@ -8,7 +8,8 @@ checkpoints, and handed on as a tile.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -67,14 +68,51 @@ class Sides:
         train: the train-side measure.
         train_name: its name, for messages.
         response: what is read off the train side.
-        update: how the weights move.
+        rise: how far the query's measure is to rise.
+        update: how else the weights move.
     """
 
     query: Function
     train: Function
     train_name: str
     response: Response
+    rise: float
     update: UpdateSettings
+
+
+@dataclass
+class Advice:
+    """What there is to say of scores after they were computed.
+
+    Attributes:
+        short: updates whose measure could not be raised as far as was asked.
+        differenced: whether derivatives were central differences.
+        whole: whether whole models ran where only a part of them moved.
+    """
+
+    short: int = 0
+    differenced: bool = False
+    whole: bool = False
+
+    def sentences(self, *, updates: int, rise: float) -> list[str]:
+        """In sentences."""
+        found = []
+        if self.short:
+            found.append(
+                f"The measure of {self.short} of {updates} queries cannot be raised by {rise:g}; "
+                "their updates go half as far as it rises."
+            )
+        if self.differenced:
+            found.append(
+                "An operator of the model has no forward derivative; central differences were "
+                'taken instead, which are less exact: response="products" needs none.'
+            )
+        if self.whole:
+            found.append(
+                "The model cannot be traced (torch.fx), so the part of it that does not move was "
+                "run again for every query."
+            )
+        return found
 
 
 class Scoring:
@@ -107,8 +145,7 @@ class Scoring:
         self._models, self._chosen = models, chosen
         self._executor, self._progress, self._seed = executor, progress, seed
         self._bases: WeakKeyDictionary[Pool, dict[int, Tensor]] = WeakKeyDictionary()
-        self.short = 0
-        self.by_differences = False
+        self.advice = Advice()
 
     def tiles(self, queries: Pool, rows: Sequence[Positions], pool: Pool) -> Iterator[Tile]:
         """Scores of each row of queries on the pool, block by block.
@@ -179,7 +216,8 @@ class Scoring:
                     lengths = torch.tensor([own.step for own in some], dtype=torch.float64)
                     found.append((moved.double() - base.double()) / lengths[:, None])
                 step.advance(len(some))
-        self.by_differences |= not responses.forward_mode
+        self.advice.differenced |= not responses.forward_mode
+        self.advice.whole |= responses.untraced
         steps = [own.step for own in updates] if base is not None else [0.0] * len(rows)
         return torch.cat(found) / len(self.train), steps
 
@@ -219,10 +257,11 @@ class Scoring:
                 direction,
                 slopes[row],
                 precondition=solve,
+                rise=self.sides.rise,
                 settings=self.sides.update,
-                replayed=lambda number, one=one: self._replayed(one, number),
+                replayed=partial(self._replayed, one),
             )
-            self.short += update.rise < self.sides.update.rise
+            self.advice.short += update.rise < self.sides.rise
             found.append(update)
         return found
 

@@ -61,6 +61,7 @@ def _shifted(batch: Batch, radius: float, seed: int) -> Batch:
         done = True
         noise = torch.randn(part.shape, generator=generator).to(part)
         lengths = noise.flatten(start_dim=1).norm(dim=1).view(-1, *[1] * (part.ndim - 1))
-        return part + radius * noise / lengths
+        shifted: Tensor = part + radius * noise / lengths
+        return shifted
 
     return mapped(batch, change)

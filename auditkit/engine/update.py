@@ -29,16 +29,15 @@ from auditkit.pool import Pool, Positions
 
 @dataclass(frozen=True, kw_only=True)
 class UpdateSettings:
-    """How far the weights move for a query, and how.
+    """How the weights move for a query, other than one step to a stated rise of its measure.
 
     Attributes:
-        rise: how far the query's measure is to rise, in its own units (nats for classification).
         step: move by this much along the direction instead, whatever the measure does: a learning
             rate. None for the line search.
         steps: in how many moves, each along a gradient taken anew.
         replay: training examples per move whose loss is kept where it is: the change of their mean
             gradient since the trained weights is taken off the query's. Only with several steps.
-        descend: learn the query instead of unlearning it; its measure is to fall by `rise`.
+        descend: learn the query instead of unlearning it; its measure is to fall as far.
         sphere: put a random point at this distance in place of a query whose loss has saturated
             (`sphere.py`); None for never.
 
@@ -46,7 +45,6 @@ class UpdateSettings:
         SettingError: a number out of its range.
     """
 
-    rise: float = 1.0
     step: float | None = None
     steps: int = 1
     replay: int = 0
@@ -54,8 +52,6 @@ class UpdateSettings:
     sphere: float | None = None
 
     def __post_init__(self) -> None:
-        if not 0 < self.rise < math.inf:
-            raise SettingError(f"rise is {self.rise}: it must be above zero and finite.")
         if self.step is not None and not 0 < self.step < math.inf:
             raise SettingError(f"step is {self.step}: it must be above zero and finite.")
         if self.steps < 1 or self.replay < 0:
@@ -63,6 +59,10 @@ class UpdateSettings:
                 f"steps is {self.steps} and replay is {self.replay}: there must be at least one "
                 "step, and replay must not be negative."
             )
+
+
+ONE_STEP = UpdateSettings()
+"""One step, found by line search."""
 
 
 @dataclass(frozen=True)
@@ -124,17 +124,19 @@ def make_update(
     slopes: Weights,
     *,
     precondition: Preconditioner,
-    settings: UpdateSettings,
+    rise: float,
+    settings: UpdateSettings = ONE_STEP,
     replayed: Callable[[int], Query] | None = None,
 ) -> Update:
-    """The update that raises the mean measure of a group of queries as far as the settings say.
+    """The update that raises the mean measure of a group of queries by `rise`, if it goes so far.
 
     Args:
         query: the group, and where it is measured.
         direction: the preconditioned gradient.
         slopes: the gradient itself.
         precondition: from gradients to directions, for further steps.
-        settings: how far and how.
+        rise: how far the group's mean measure is to rise, in its own units; reached within 5 %.
+        settings: how else.
         replayed: the training examples to replay at each move, measured by their loss.
 
     Raises:
@@ -142,9 +144,10 @@ def make_update(
         TaskError: the measure does not depend on the weights of the model it is given.
     """
     if settings.steps > 1:
-        return _several(query, direction, slopes, precondition, settings, replayed)
-    step, rise = _length(query, direction, slopes, settings, rise=settings.rise)
-    return Update(direction, step, rise)
+        moves = _Moves(query, precondition, settings, replayed)
+        return moves.update(direction, slopes, rise=rise)
+    step, reached = _length(query, direction, slopes, settings, rise=rise)
+    return Update(direction, step, reached)
 
 
 def ascent(query: Query, precondition: Preconditioner) -> tuple[dict[str, Tensor], Weights]:
@@ -209,37 +212,43 @@ def _length(
     return sign * step, reached
 
 
-def _several(
-    query: Query,
-    direction: Weights,
-    start: Weights,
-    precondition: Preconditioner,
-    settings: UpdateSettings,
-    replayed: Callable[[int], Query] | None,
-) -> Update:
+@dataclass(frozen=True)
+class _Moves:
     """Several moves of one length, their sum scaled at last so that the measure moves as asked.
 
     With training examples replayed, each move also mends the solve: their mean gradient has changed
     by about H times the moves so far, and what the query's gradient exceeds that by is left to move
     for (one step of iterative refinement).
     """
-    first, _ = _length(query, direction, start, settings, rise=settings.rise / settings.steps)
-    total = {name: first * part for name, part in direction.items()}
-    for number in range(1, settings.steps):
-        weights = _moved(query.model, total, 1.0)
-        slopes = query.gradient(weights)
-        if replayed is not None and settings.replay:
-            batch = replayed(number)
-            here, there = batch.gradient(weights), batch.gradient()
-            slopes = {n: part - (here[n] - there[n]) / first for n, part in slopes.items()}
-        for name, part in _one(precondition, slopes).items():
-            total[name] = total[name] + first * part
-    if settings.step is not None:
-        step = first * settings.steps
-        return Update({name: part / step for name, part in total.items()}, step, settings.rise)
-    along = {name: part / first for name, part in total.items()}
-    step, rise = _length(query, along, start, settings, rise=settings.rise)
-    return Update(along, step, rise)
+
+    query: Query
+    precondition: Preconditioner
+    settings: UpdateSettings
+    replayed: Callable[[int], Query] | None
+
+    def update(self, direction: Weights, start: Weights, *, rise: float) -> Update:
+        """All moves as one update, along a direction that is their sum."""
+        steps = self.settings.steps
+        first, _ = _length(self.query, direction, start, self.settings, rise=rise / steps)
+        total = {name: first * part for name, part in direction.items()}
+        for number in range(1, steps):
+            slopes = self._slopes(_moved(self.query.model, total, 1.0), number, length=first)
+            for name, part in _one(self.precondition, slopes).items():
+                total[name] = total[name] + first * part
+        along = {name: part / first for name, part in total.items()}
+        if self.settings.step is not None:
+            return Update(along, first, rise)
+        step, reached = _length(self.query, along, start, self.settings, rise=rise)
+        return Update(along, step, reached)
+
+    def _slopes(self, weights: Weights, number: int, *, length: float) -> dict[str, Tensor]:
+        """The gradient at moved weights, less what the replayed examples hold against the moves."""
+        slopes = self.query.gradient(weights)
+        if self.replayed is None or self.settings.replay == 0:
+            return slopes
+        batch = self.replayed(number)
+        here, there = batch.gradient(weights), batch.gradient()
+        return {name: part - (here[name] - there[name]) / length for name, part in slopes.items()}
 
 
 def _one(precondition: Preconditioner, slopes: Weights) -> dict[str, Tensor]:

@@ -28,10 +28,10 @@ from auditkit.truth.subsets import half_subsets
 RISES = (0.1, 1.0, 3.0, 10.0)
 """The rises that are tried."""
 
-DAMPINGS = (1e-3, 1e-2, 1e-1, 1.0)
+DAMPINGS = (0.1, 1.0, 10.0, 100.0)
 """The dampings that are tried."""
 
-DEFAULT = (1.0, 1e-2)
+DEFAULT = (1.0, 1.0)
 """Rise and damping of `ForwardINF` where nothing is said; kept unless another pair is better."""
 
 _CERTAINTY = 0.95

@@ -161,7 +161,7 @@ def test_settings_that_give_no_scores_are_told(
     assert (rise, damping) == (1.0, 1.0)
     assert advice == "No setting gave scores; with the default: No step raises it."
     found = calibrate(
-        uneven, engine=lambda *_: Fixed(None), rises=[1.0], dampings=[1.0], folder=kept
+        uneven, engine=lambda *_: Fixed(None), rises=[1.0], dampings=[10.0], folder=kept
     )
     assert found.best is None
     assert [math.isnan(cell.correlation) for cell in found.cells] == [True, True]
@@ -181,7 +181,7 @@ def test_short_runs_go_on_from_the_trained_model(uneven: Retraining) -> None:
     still = replace(uneven, recipe=replace(uneven.recipe, optimizer=Still))
     engine = engine_of(uneven)
     found = calibrate(
-        still, engine=engine, rises=[1.0], dampings=[1.0], budget=3, short=True, epochs=2
+        still, engine=engine, rises=[1.0], dampings=[10.0], budget=3, short=True, epochs=2
     )
     assert len(seen) == 3
     assert all(torch.equal(weights[0], uneven.task.model.weight) for weights in seen)
