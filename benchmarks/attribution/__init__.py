@@ -1,0 +1,1 @@
+"""Training data attribution, auditkit side by side with other libraries."""

@@ -1,0 +1,87 @@
+"""auditkit's own methods, behind the same face as the peers'."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+from auditkit import ClassificationTask, ForwardINF
+from auditkit.errors import SettingError
+from benchmarks.attribution.case import Case, Floats, Method, NotOfferedError
+
+Settings: TypeAlias = Mapping[str, str | float | int | None]
+
+
+def engine(case: Case, settings: Settings) -> ForwardINF:
+    """The engine on the case's networks.
+
+    Raises:
+        NotOfferedError: a setting that this version of auditkit does not have.
+    """
+    known = inspect.signature(ForwardINF).parameters
+    if unknown := sorted(set(settings) - set(known)):
+        raise NotOfferedError(f"this version of auditkit has no {', '.join(unknown)}")
+    first, *others = case.models
+    try:
+        return ForwardINF(
+            ClassificationTask(first),
+            train=case.data.train,
+            checkpoints=[model.state_dict() for model in others],
+            recipe=case.recipe,
+            **settings,  # type: ignore[arg-type]
+        )
+    except (SettingError, KeyError, NotImplementedError) as error:
+        raise NotOfferedError(str(error)) from error
+
+
+def influence(case: Case, settings: Settings) -> Floats:
+    """Scores of all queries against all training examples."""
+    return engine(case, settings).influence(case.data.queries, case.data.train).values
+
+
+def published(case: Case) -> Floats:
+    """The authors' setting, with absolute changes of the loss; one network only."""
+    if not hasattr(ForwardINF, "published"):
+        raise NotOfferedError("this version of auditkit has no published setting")
+    if len(case.models) > 1:
+        raise NotOfferedError("the published setting has one network")
+    own = ForwardINF.published(ClassificationTask(case.models[0]), train=case.data.train)
+    return own.influence(case.data.queries, case.data.train).values
+
+
+def _variant(**settings: str | float) -> Callable[[Case], Floats]:
+    return lambda case: influence(case, settings)
+
+
+METHODS = (
+    Method(
+        "auditkit",
+        "Forward-INF as it comes: nothing chosen by the user",
+        {"default settings": _variant()},
+    ),
+    Method(
+        "auditkit, first-order",
+        "the derivative along the default update in place of the finite change",
+        {"default settings": _variant(response="first-order")},
+    ),
+    *(
+        Method(
+            f"auditkit, {kind}",
+            f"Forward-INF, finite, with the preconditioner `{kind}`",
+            {
+                "margins": _variant(preconditioner=kind),
+                "query's margin, training losses": _variant(
+                    preconditioner=kind, train_measure="loss"
+                ),
+                "losses": _variant(preconditioner=kind, measure="loss", train_measure="loss"),
+            },
+        )
+        for kind in ("none", "adam", "diagonal", "kfac", "ekfac", "ggn")
+    ),
+    Method(
+        "auditkit, published",
+        "one step of Adam at 5e-3 and the absolute change of the loss, as the authors' code has it",
+        {"": published},
+    ),
+)
