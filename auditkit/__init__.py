@@ -23,13 +23,13 @@ if TYPE_CHECKING:
         SelfCheck,
         Settings,
     )
-    from auditkit.engine import ForwardINF
+    from auditkit.engine import ForwardINF, UpdateSettings
     from auditkit.findings import Findings
     from auditkit.hookspecs import SourceOptions, hookimpl
     from auditkit.pipeline import run
     from auditkit.pool import Pool
     from auditkit.preview import ImagePreview, RowPreview, TextPreview
-    from auditkit.scores import ClassTables, Holdout, Match, Planted, Scores
+    from auditkit.scores import ClassTables, Holdout, Match, Planted, Ranking, Scores
     from auditkit.store import Run
     from auditkit.subject import Recipe, Subject, Task
     from auditkit.tasks import ClassificationTask, RegressionTask
@@ -52,6 +52,7 @@ __all__ = [
     "Note",
     "Planted",
     "Pool",
+    "Ranking",
     "Recipe",
     "RegressionTask",
     "Requirements",
@@ -65,6 +66,7 @@ __all__ = [
     "Subject",
     "Task",
     "TextPreview",
+    "UpdateSettings",
     "__version__",
     "errors",
     "hookimpl",
@@ -76,13 +78,13 @@ _HOMES = {
         "Audit AuditClass AuditContext AuditResult Figure Note Requirements Section SelfCheck "
         "Settings"
     ),
-    "engine": "ForwardINF",
+    "engine": "ForwardINF UpdateSettings",
     "findings": "Findings",
     "hookspecs": "SourceOptions hookimpl",
     "pipeline": "run",
     "pool": "Pool",
     "preview": "ImagePreview RowPreview TextPreview",
-    "scores": "ClassTables Holdout Match Planted Scores",
+    "scores": "ClassTables Holdout Match Planted Ranking Scores",
     "store": "Run",
     "subject": "Recipe Subject Task",
     "tasks": "ClassificationTask RegressionTask",

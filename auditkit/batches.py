@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -40,13 +40,18 @@ def collate(pool: Pool, positions: Positions, *, device: torch.device) -> Batch:
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
     """The batch with every tensor on the device; what is no tensor stays as it is."""
+    return mapped(batch, lambda part: part.to(device))
+
+
+def mapped(batch: Batch, change: Callable[[Tensor], Tensor]) -> Batch:
+    """The batch with every tensor changed; its form and what is no tensor stay as they are."""
     if isinstance(batch, Tensor):
-        return batch.to(device)
+        return change(batch)
     if isinstance(batch, Mapping):
-        return {key: to_device(value, device) for key, value in batch.items()}
+        return {key: mapped(value, change) for key, value in batch.items()}
     if isinstance(batch, Sequence) and not isinstance(batch, str | bytes):
-        moved = (to_device(value, device) for value in batch)
-        return type(batch)(*moved) if hasattr(batch, "_fields") else tuple(moved)
+        parts = (mapped(value, change) for value in batch)
+        return type(batch)(*parts) if hasattr(batch, "_fields") else tuple(parts)
     return batch
 
 

@@ -17,7 +17,8 @@
     │   └── MissingOutputsError          the task declares no `outputs`, and they are needed
     ├── EngineError                  exit 3: the scores cannot be trusted
     │   ├── StepError                    no step reaches the stated rise of the query's measure
-    │   └── NonFiniteScoreError          a score is NaN or infinite
+    │   ├── NonFiniteScoreError          a score is NaN or infinite
+    │   └── SignError                    unlearning a class helps it: the signs cannot be right
     ├── PluginError                  exit 3: a plugin is broken
     └── StoreError                   exit 3: a run cannot be written or read
 
@@ -106,6 +107,10 @@ class StepError(EngineError):
 
 class NonFiniteScoreError(EngineError):
     """A score is NaN or infinite; the message names the query."""
+
+
+class SignError(EngineError):
+    """Unlearning a class lowers the loss of its own training examples."""
 
 
 class PluginError(AuditkitError):

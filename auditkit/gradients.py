@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from auditkit.errors import TaskError
 
@@ -15,6 +17,28 @@ from auditkit.errors import TaskError
 def differentiable() -> Iterator[None]:
     """Record gradients within, also where the caller runs under `no_grad` or `inference_mode`."""
     with torch.inference_mode(mode=False), torch.enable_grad():
+        yield
+
+
+@contextmanager
+def plain_kernels(model: nn.Module) -> Iterator[None]:
+    """Within, what the model runs can be differentiated twice, forward, and over examples.
+
+    Fused attention and fused recurrent cells have a first derivative by reverse mode and no other;
+    they are computed by their parts here, and fused again after.
+    """
+    fast = torch.backends.mha.get_fastpath_enabled()
+    recurrent = any(isinstance(layer, nn.RNNBase) for layer in model.modules())
+    with ExitStack() as stack:
+        stack.callback(torch.backends.mha.set_fastpath_enabled, fast)
+        torch.backends.mha.set_fastpath_enabled(False)
+        stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        # torch's own forward mode announces, on its first use, what torch has deprecated.
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore", DeprecationWarning)
+        if recurrent:
+            stack.callback(torch._C._set_mkldnn_enabled, torch._C._get_mkldnn_enabled())
+            torch._C._set_mkldnn_enabled(False)  # `flags` would warn of what this build has not
         yield
 
 

@@ -7,16 +7,19 @@ that says so, and the engine keeps to it for every update and measure.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from auditkit.errors import NonFiniteScoreError, PoolError
+from auditkit.errors import NonFiniteScoreError, PoolError, SettingError
 
 Floats = npt.NDArray[np.float32]
+
+_MOST = 2**29
+"""How many scores are held whole: 2 GiB."""
 
 
 @dataclass(frozen=True)
@@ -59,18 +62,146 @@ class Scores:
 
     def proponents(self, query_id: str, k: int = 10) -> list[Match]:
         """The k training examples with the highest scores above zero, best first."""
-        return [match for match in self._ranked(query_id, k, sign=1.0) if match.score > 0]
+        return self.strongest(self._row(query_id), k, sign=1.0)
 
     def opponents(self, query_id: str, k: int = 10) -> list[Match]:
         """The k training examples with the lowest scores below zero, lowest first."""
-        return [match for match in self._ranked(query_id, k, sign=-1.0) if match.score < 0]
+        return self.strongest(self._row(query_id), k, sign=-1.0)
 
-    def _ranked(self, query_id: str, k: int, *, sign: float) -> list[Match]:
+    def strongest(self, row: int, k: int, *, sign: float) -> list[Match]:
+        """The k strongest scores of a sign in one row; ties in the order of the pool."""
+        signed = sign * self.values[row]
+        if k < len(signed):  # of those that tie with the k-th, the first ones
+            least = np.partition(signed, len(signed) - k)[len(signed) - k]
+            above = np.flatnonzero(signed > least)
+            level = np.flatnonzero(signed == least)[: k - len(above)]
+            places = np.sort(np.concatenate([above, level]))
+        else:
+            places = np.arange(len(signed))
+        order = places[np.argsort(-signed[places], kind="stable")]
+        return [
+            Match(self.train_ids[place], float(self.values[row, place]))
+            for place in order
+            if signed[place] > 0
+        ]
+
+    def _row(self, query_id: str) -> int:
         if query_id not in self.query_ids:
             raise PoolError(f"There are no scores for a query with the id {query_id!r}.")
-        row = self.values[self.query_ids.index(query_id)]
-        order = np.argsort(-sign * row, kind="stable")[:k]
-        return [Match(self.train_ids[place], float(row[place])) for place in order]
+        return self.query_ids.index(query_id)
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The strongest scores of each query, and what all scores say of each training example.
+
+    Attributes:
+        query_ids, train_ids: what was scored.
+        strongest: each query's k highest scores above zero, best first.
+        opposing: each query's k lowest scores below zero, lowest first.
+        mean, highest, lowest: float32 [train]; over all queries.
+        measure: name of the measure on the train side.
+    """
+
+    query_ids: tuple[str, ...]
+    train_ids: tuple[str, ...]
+    strongest: Sequence[Sequence[Match]]
+    opposing: Sequence[Sequence[Match]]
+    mean: Floats
+    highest: Floats
+    lowest: Floats
+    measure: str = "loss"
+
+    def proponents(self, query_id: str, k: int = 10) -> list[Match]:
+        """The k training examples with the highest scores above zero, best first."""
+        return list(self.strongest[self._row(query_id)][:k])
+
+    def opponents(self, query_id: str, k: int = 10) -> list[Match]:
+        """The k training examples with the lowest scores below zero, lowest first."""
+        return list(self.opposing[self._row(query_id)][:k])
+
+    def _row(self, query_id: str) -> int:
+        if query_id not in self.query_ids:
+            raise PoolError(f"There are no scores for a query with the id {query_id!r}.")
+        return self.query_ids.index(query_id)
+
+
+class Whole:
+    """Takes tiles of scores in and holds them all.
+
+    Raises:
+        SettingError: there would be more than fit into memory.
+    """
+
+    def __init__(
+        self, query_ids: tuple[str, ...], train_ids: tuple[str, ...], *, measure: str
+    ) -> None:
+        if len(query_ids) * len(train_ids) > _MOST:
+            raise SettingError(
+                f"Scores of {len(query_ids):,} queries on {len(train_ids):,} examples are more "
+                f"than the {_MOST:,} that are held at once: use `ranking`, which keeps the "
+                "strongest of each query, or ask about fewer."
+            )
+        self._ids, self._measure = (query_ids, train_ids), measure
+        self._values = np.zeros((len(query_ids), len(train_ids)), dtype=np.float32)
+        self._steps = np.zeros(len(query_ids), dtype=np.float32)
+
+    def add(
+        self, rows: slice, values: npt.NDArray[np.float64], steps: npt.NDArray[np.float64]
+    ) -> None:
+        """Take in the scores of some queries, [row, train], and their steps."""
+        self._values[rows], self._steps[rows] = values, steps
+
+    def scores(self) -> Scores:
+        """All of them."""
+        return Scores(self._values, *self._ids, self._steps, self._measure)
+
+
+class Strongest:
+    """Takes tiles of scores in and keeps the strongest."""
+
+    def __init__(
+        self, query_ids: tuple[str, ...], train_ids: tuple[str, ...], *, k: int, measure: str
+    ) -> None:
+        if k < 1:
+            raise SettingError(f"k is {k}: at least one score must be kept.")
+        self._query_ids, self._train_ids = query_ids, train_ids
+        self._k, self._measure = min(k, len(train_ids)), measure
+        self._strongest: list[list[Match]] = []
+        self._opposing: list[list[Match]] = []
+        self._sum = np.zeros(len(train_ids))
+        self._highest = np.full(len(train_ids), -np.inf)
+        self._lowest = np.full(len(train_ids), np.inf)
+
+    def add(
+        self, rows: slice, values: npt.NDArray[np.float64], steps: npt.NDArray[np.float64]
+    ) -> None:
+        """Take in the scores of some queries, [row, train], in their order."""
+        part = Scores(
+            values.astype(np.float32),
+            self._query_ids[rows],
+            self._train_ids,
+            steps.astype(np.float32),
+        )
+        for row in range(len(values)):
+            self._strongest.append(part.strongest(row, self._k, sign=1.0))
+            self._opposing.append(part.strongest(row, self._k, sign=-1.0))
+        self._sum += values.sum(axis=0)
+        self._highest = np.maximum(self._highest, values.max(axis=0))
+        self._lowest = np.minimum(self._lowest, values.min(axis=0))
+
+    def ranking(self) -> Ranking:
+        """What was kept."""
+        return Ranking(
+            self._query_ids,
+            self._train_ids,
+            self._strongest,
+            self._opposing,
+            (self._sum / len(self._query_ids)).astype(np.float32),
+            self._highest.astype(np.float32),
+            self._lowest.astype(np.float32),
+            self._measure,
+        )
 
 
 @dataclass(frozen=True)

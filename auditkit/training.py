@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -36,7 +37,8 @@ class Epoch:
 
     Attributes:
         number: 1 for the first.
-        losses: float32 [example]; each example's loss as its batch was trained on, before the step.
+        losses: float32 [example]; each example's loss as its batch was trained on, before the step;
+            NaN where it was left out.
         log_probabilities: float32 [example, class], from the same passes; None if not asked for.
     """
 
@@ -63,6 +65,7 @@ def epochs(
     *,
     count: int,
     positions: Positions | None = None,
+    left_out: Positions | None = None,
     targets: Tensor | None = None,
     keep_probabilities: bool = False,
     seed: int = 0,
@@ -80,13 +83,16 @@ def epochs(
         recipe: how to train; `recipe.epochs` is not read, `count` is.
         count: how many epochs, and the length of the learning-rate schedule.
         positions: the examples to train on; by default all.
+        left_out: examples among them that are taken out of their batches. The order and the
+            batches of the others are those they would have with them, so that two trainings of one
+            seed differ by these examples and by little else.
         targets: int64 [len(pool)]; labels to train on in place of the pool's own.
         keep_probabilities: whether epochs bring class probabilities; needs class outputs.
         seed: for the order of the examples.
         device: where the model and batches go.
 
     Raises:
-        PoolError: there are no examples at `positions`.
+        PoolError: there are no examples at `positions`, or all of them are left out.
         NonFiniteLossError: the loss became NaN or infinite; the message names an example.
         ReducedLossError: the task's loss is not one number per example.
         SettingError: the recipe names no learning rate (see `with_learning_rate`).
@@ -96,6 +102,9 @@ def epochs(
     chosen = every(pool) if positions is None else positions
     if len(chosen) == 0:
         raise PoolError("There is no example to train on: `positions` is empty.")
+    kept = np.ones(len(chosen), bool) if left_out is None else ~np.isin(chosen, left_out)
+    if not kept.any():
+        raise PoolError("There is no example to train on: all at `positions` are left out.")
     shuffler = stream(seed, "order of training")
     model.to(device)
     optimizer = make_optimizer(model, recipe)
@@ -108,9 +117,8 @@ def epochs(
     for number in range(1, count + 1):
         model.train()
         order = shuffler.permutation(len(chosen))
-        losses, logs = torch.empty(len(chosen)), None
-        for cut in cuts:
-            places = order[cut]
+        losses, logs = _unknown(len(chosen)), None
+        for places in _remaining([order[cut] for cut in cuts], kept):
             with differentiable():
                 batch = collate(pool, chosen[places], device=device)
                 if targets is not None:
@@ -119,7 +127,7 @@ def epochs(
                     batch = recipe.augment(batch)
                 if keep_probabilities:
                     loss, outputs = task.loss_and_outputs(model, batch)
-                    logs = torch.empty(len(chosen), outputs.shape[1]) if logs is None else logs
+                    logs = _unknown(len(chosen), outputs.shape[1]) if logs is None else logs
                     logs[places] = outputs.float().log_softmax(dim=1).cpu()
                 else:
                     loss = task.loss(model, batch)
@@ -268,6 +276,25 @@ def _cuts(count: int, batch_size: int) -> list[slice]:
     if len(starts) > 1 and count - starts[-1] == 1 < batch_size:
         starts.pop()
     return [slice(start, stop) for start, stop in zip(starts, [*starts[1:], count], strict=True)]
+
+
+def _remaining(parts: list[Positions], kept: npt.NDArray[np.bool_]) -> list[Positions]:
+    """The batches without what is not kept, bool [place]; one left alone joins a neighbour."""
+    if kept.all():
+        return parts
+    joins = len(parts[0]) > 1
+    found: list[Positions] = []
+    for part in parts:
+        rest = part[kept[part]]
+        if joins and found and 1 in (len(rest), len(found[-1])):
+            found[-1] = np.concatenate([found[-1], rest])
+        elif len(rest) > 0:
+            found.append(rest)
+    return found
+
+
+def _unknown(*shape: int) -> Tensor:
+    return torch.full(shape, torch.nan)
 
 
 def _descend(model: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from benchmarks import memory, mislabel, real_input
+from benchmarks import memory, mislabel, real_input, truth
 from benchmarks.attribution import cost, lds, leakage
 
-for script in (mislabel, memory, real_input, lds, leakage, cost):
+for script in (mislabel, memory, real_input, truth, lds, leakage, cost):
     script.main([], standalone_mode=False)

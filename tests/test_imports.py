@@ -100,8 +100,12 @@ def test_plugins_import_public_names_only(path: Path) -> None:
             assert first == package or not first.startswith("auditkit_"), name
 
 
-@pytest.mark.parametrize("path", files(CORE / "engine"), ids=lambda path: path.name)
-def test_the_engine_knows_no_frames_and_no_command_line(path: Path) -> None:
+@pytest.mark.parametrize(
+    "path",
+    [*files(CORE / "engine"), *files(CORE / "truth")],
+    ids=lambda path: str(path.relative_to(CORE)),
+)
+def test_the_engine_and_truth_know_no_frames_and_no_command_line(path: Path) -> None:
     assert not {name.split(".")[0] for name in imported(parse(path))} & {"polars", "click"}
 
 

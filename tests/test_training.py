@@ -377,3 +377,50 @@ def test_training_works_where_the_caller_records_no_gradients(pool: Pool) -> Non
         ends.append(weights_of(model))
     assert torch.equal(ends[0], ends[1])
     assert torch.equal(ends[0], ends[2])
+
+
+class Watched(ClassificationTask):
+    """Keeps the first feature of every batch it trains on."""
+
+    def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+        self.seen.append(batch[0][:, 0].tolist())
+        return super().loss(model, batch)
+
+
+def batches_of(pool: Pool, *, batch_size: int, **settings: np.ndarray | int) -> list[list[float]]:
+    task = Watched(network())
+    task.seen = []
+    recipe = Recipe(learning_rate=1e-2, batch_size=batch_size)
+    list(epochs(task.model, task, pool, recipe, count=2, **settings))
+    return task.seen
+
+
+def test_examples_left_out_are_taken_out_of_their_batches(pool: Pool) -> None:
+    out = np.array([4, 60])
+    gone = {float(pool[place][0][0]) for place in out}
+    whole = batches_of(pool, batch_size=16)
+    found = batches_of(pool, batch_size=16, left_out=out)
+    assert found == [[each for each in batch if each not in gone] for batch in whole]
+    recipe = Recipe(learning_rate=1e-2, batch_size=16)
+    for epoch in train(network(), pool, recipe, count=1, left_out=out, keep_probabilities=True):
+        assert torch.isnan(epoch.losses).nonzero()[:, 0].tolist() == out.tolist()
+        assert torch.isnan(epoch.log_probabilities[:, 0]).nonzero()[:, 0].tolist() == out.tolist()
+
+
+@pytest.mark.parametrize("stays", [[0, 1, 2], [7], list(range(40))])
+def test_no_example_is_alone_in_its_batch_where_others_were_left_out(
+    pool: Pool, stays: list[int]
+) -> None:
+    out = np.setdiff1d(np.arange(90), stays)
+    found = batches_of(pool, batch_size=2, left_out=out)
+    assert sum(map(len, found)) == 2 * len(stays)
+    assert all(len(batch) > 1 for batch in found) or len(stays) == 1
+
+
+def test_batches_of_one_stay_batches_of_one(pool: Pool) -> None:
+    assert {len(batch) for batch in batches_of(pool, batch_size=1, left_out=np.arange(5))} == {1}
+
+
+def test_leaving_all_out_is_refused(pool: Pool) -> None:
+    with pytest.raises(PoolError, match="all at `positions` are left out"):
+        train(network(), pool, Recipe(learning_rate=1e-2), count=1, left_out=np.arange(90))

@@ -2,9 +2,10 @@
 
 With P = (H + damping)^-1, H the Gauss-Newton matrix of the mean training loss plus the model's
 weight decay, the update is the one an influence function makes (Koh and Liang 2017): the query's
-gradient counts less along directions that much of the training data holds fast.
+gradient counts less along directions that much of the training data holds fast. `ggn` solves with
+H itself (`ggn.py`, `cg.py`); `kfac`, `ekfac` and `diagonal` with approximations of it.
 
-H is estimated on a sample of the training examples from gradients at *sampled* targets, one
+These are estimated on a sample of the training examples from gradients at *sampled* targets, one
 draw per example, whose covariance is the Gauss-Newton matrix of the outputs exactly (Martens 2020,
 section 5): labels drawn from the predicted probabilities for cross-entropy, and random signs for
 squared error. A task without outputs falls back to its own losses under random signs
@@ -14,7 +15,7 @@ squared error. A task without outputs falls back to its own losses under random 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
@@ -22,146 +23,227 @@ import torch
 from torch import Tensor, nn
 
 from auditkit.batches import batches, every
-from auditkit.engine.kfac import Factors, Recorder
-from auditkit.engine.passes import Weights, at_least_single
+from auditkit.engine.kfac import Factors, Moments, Sums
+from auditkit.engine.layers import Dense, Part
+from auditkit.engine.passes import Function, Weights, at_least_single
+from auditkit.engine.per_example import Reader, block_of
 from auditkit.gradients import gradient
-from auditkit.pool import Pool
+from auditkit.pool import Pool, Positions
+from auditkit.progress import SILENT, Progress
 from auditkit.seeds import stream
 from auditkit.subject import Task
 
 if TYPE_CHECKING:
     from auditkit.subject import Batch
 
-Kind: TypeAlias = Literal["none", "adam", "diagonal", "kfac"]
-"""The preconditioners: gradient, first Adam step, diagonal and Kronecker-factored curvature."""
+Kind: TypeAlias = Literal["none", "adam", "diagonal", "kfac", "ekfac", "ggn"]
+"""The preconditioners: gradient, first Adam step, and four forms of the curvature."""
+
+Estimated: TypeAlias = Literal["diagonal", "kfac", "ekfac"]
+"""Those that are estimated from sampled targets."""
 
 Preconditioner: TypeAlias = Callable[[Weights], dict[str, Tensor]]
-"""From a gradient to a direction, both by parameter name."""
+"""From gradients to directions, both by parameter name and stacked: [q, *shape]."""
 
 _SAMPLE = 2_048
 _BATCH = 32
+_LARGEST_SIDE = 4_096
+"""A layer with a longer side (a vocabulary) is left to the diagonal: factors cost its cube."""
 
 
 @dataclass(frozen=True)
 class Curvature:
-    """What was estimated of H: a diagonal for every parameter, and factors for some layers.
+    """What was estimated of H: a diagonal for some parameters, and factors for some layers.
 
     Attributes:
-        diagonal: per parameter, its part of the diagonal of H, of the parameter's shape.
+        diagonal: by parameter name, its part of the diagonal of H, of the parameter's shape.
+        layers: the layers that have factors.
         factors: Kronecker factors by layer name; empty for the diagonal kind.
     """
 
     diagonal: Mapping[str, Tensor]
-    factors: Mapping[str, Factors]
+    layers: Mapping[str, Dense] = field(default_factory=dict)
+    factors: Mapping[str, Factors] = field(default_factory=dict)
 
-    def preconditioner(self, *, damping: float, weight_decay: float = 0.0) -> Preconditioner:
-        """(H + damping)^-1 as a function.
+    def ridge(self, *, damping: float, weight_decay: float = 0.0) -> float:
+        """What is added to H.
 
         Args:
             damping: in units of H's mean diagonal entry, so that it means the same for a model
                 that has memorized its data, whose H is tiny, and for one that has not.
-            weight_decay: added to H as it is.
+            weight_decay: added as it is.
         """
-        entries = sum(part.numel() for part in self.diagonal.values())
-        mean = sum(float(part.double().sum()) for part in self.diagonal.values()) / entries
-        ridge = max(damping * mean + weight_decay, torch.finfo(torch.float32).tiny)
+        parts = [*self.diagonal.values(), *(factors.moments for factors in self.factors.values())]
+        mean = sum(float(part.double().sum()) for part in parts) / sum(p.numel() for p in parts)
+        return max(damping * mean + weight_decay, torch.finfo(torch.float32).tiny)
 
-        def solve(gradient: Weights) -> dict[str, Tensor]:
-            direction = {
-                name: part / (self.diagonal[name] + ridge) for name, part in gradient.items()
+    def preconditioner(self, *, damping: float, weight_decay: float = 0.0) -> Preconditioner:
+        """(H + ridge)^-1 as a function."""
+        return self.solver(self.ridge(damping=damping, weight_decay=weight_decay))
+
+    def solver(self, ridge: float) -> Preconditioner:
+        """The same for a ridge in H's own units."""
+
+        def solve(gradients: Weights) -> dict[str, Tensor]:
+            directions = {
+                name: gradients[name] / (part + ridge)
+                for name, part in self.diagonal.items()
+                if name in gradients
             }
-            for factors in self.factors.values():
-                direction |= factors.solve(gradient, ridge=ridge)
-            return direction
+            for name, factors in self.factors.items():
+                layer = self.layers[name]
+                packed = layer.pack(gradients)
+                directions |= layer.unpack(factors.solve(packed, ridge=ridge))
+            return {name: directions[name] for name in gradients}
 
         return solve
 
 
-def make_preconditioner(
-    kind: Kind,
-    task: Task,
-    model: nn.Module,
-    pool: Pool,
-    *,
-    damping: float,
-    weight_decay: float = 0.0,
-    seed: int = 0,
-    device: torch.device,
-) -> Preconditioner:
-    """The preconditioner of a kind, its curvature estimated on a sample of the pool."""
-    if kind == "none":
-        return _as_it_is
-    if kind == "adam":
-        return _first_adam_step
-    curvature = estimate(task, model, pool, factored=kind == "kfac", seed=seed, device=device)
-    return curvature.preconditioner(damping=damping, weight_decay=weight_decay)
-
-
 def estimate(
+    kind: Estimated,
     task: Task,
     model: nn.Module,
     pool: Pool,
     *,
-    factored: bool,
     sample: int = _SAMPLE,
     seed: int = 0,
     device: torch.device,
+    progress: Progress = SILENT,
 ) -> Curvature:
-    """Estimate H on up to `sample` examples, by one backward pass per batch of 32.
-
-    The diagonal is the sum over batches of the squared gradient of the batch's summed loss: the
-    targets are drawn independently, so the cross terms between examples vanish in expectation
-    (Liu et al. 2023, Sophia, section 2.3).
+    """Estimate H on up to `sample` examples, by one backward pass per batch (EK-FAC: by two).
 
     Args:
+        kind: `diagonal`; or factors where layers have them, and the diagonal for the rest.
         task: gives the outputs.
         model: the trained model, in evaluation mode.
         pool: the train pool.
-        factored: whether Linear and Conv2d layers get Kronecker factors.
         sample: how many examples; all of a smaller pool.
         seed: for the sample and the drawn targets.
         device: where the model is.
+        progress: is told of every batch.
     """
-    count = min(sample, len(pool))
-    chosen = np.sort(stream(seed, "curvature").permutation(every(pool))[:count])
+    chosen = sampled_positions(pool, sample, seed)
     generator = torch.Generator(device=device).manual_seed(seed)
-    diagonal = {
-        name: torch.zeros_like(weight, dtype=at_least_single(weight.dtype))
-        for name, weight in model.named_parameters()
-        if weight.requires_grad
-    }
-    with Recorder(model if factored else None) as recorder:
-        for _, batch in batches(pool, chosen, batch_size=_BATCH, device=device):
-            summed = _sampled_loss(task, model, batch, generator)
-            for name, part in gradient(summed, model).items():
-                diagonal[name] += part.to(diagonal[name].dtype).square() / count
-            recorder.collect()
-        factors = recorder.factors(examples=count)
-    return Curvature(diagonal, factors)
+    drawn = sampled_function(task, generator)
+    reader = Reader(model, steady_function(task), pool, device=device)
+    dense = {} if kind == "diagonal" else _factored(reader)
+    sums = {name: Sums() for name in dense}
+    squares = {part: torch.zeros(()) for part in reader.parts if part not in dense.values()}
+    with progress.step("estimating the curvature", len(chosen)) as step:
+        for where, batch in batches(pool, chosen, batch_size=_BATCH, device=device):
+            reading = reader.read(drawn, batch)
+            for part, uses in reading.uses.items():
+                if isinstance(part, Dense) and part.name in dense:
+                    sums[part.name].add(part, uses)
+                else:
+                    squares[part] = squares[part] + block_of(part, uses).squares()
+            if reader.rest is not None:
+                squares[reader.rest] = squares[reader.rest] + _summed(
+                    drawn, model, batch, reader.rest
+                )
+            step.advance(len(where))
+    found = {name: own.factors(examples=len(chosen)) for name, own in sums.items()}
+    factors = {name: own for name, own in found.items() if own is not None}
+    if kind == "ekfac":
+        factors = _mended(factors, reader, drawn, pool, chosen, device=device, progress=progress)
+    diagonal: dict[str, Tensor] = {}
+    for own_part, total in squares.items():
+        size = sum(shape.numel() for shape in own_part.weights.values())
+        row = (total / len(chosen)).expand(1, size)
+        diagonal |= {name: own[0] for name, own in own_part.unpack(row).items()}
+    return Curvature(diagonal, {name: dense[name] for name in factors}, factors)
 
 
-def _sampled_loss(task: Task, model: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
-    """A sum whose gradient at the outputs, per example, has the output curvature as covariance."""
-    if not task.has_outputs or task.likelihood is None:
-        losses = task.loss(model, batch)
-        bits = torch.randint(0, 2, losses.shape, generator=generator, device=losses.device)
-        return (losses * (2 * bits - 1)).sum()
-    outputs, _ = task.outputs(model, batch)
-    values = outputs.detach()
-    if task.likelihood == "categorical":
-        probabilities = values.to(at_least_single(values.dtype)).softmax(dim=1)
-        drawn = torch.multinomial(probabilities, 1, generator=generator)
-        slope = probabilities.scatter_add(1, drawn, -torch.ones_like(probabilities[:, :1]))
-    else:
-        signs = 2 * torch.randint(0, 2, values.shape, generator=generator, device=values.device) - 1
-        slope = signs * (2 / values.shape[1]) ** 0.5
-    return (outputs * slope).sum()
+def sampled_positions(pool: Pool, sample: int, seed: int) -> Positions:
+    """A random sample of positions, in order; all of a pool that is no larger."""
+    count = min(sample, len(pool))
+    return np.sort(stream(seed, "curvature").permutation(every(pool))[:count])
 
 
-def _as_it_is(gradient: Weights) -> dict[str, Tensor]:
-    return dict(gradient)
+def sampled_function(task: Task, generator: torch.Generator) -> Function:
+    """A function whose gradients per example, drawn anew at every call, have covariance H."""
+
+    def drawn(model: nn.Module, batch: Batch) -> Tensor:
+        if not task.has_outputs or task.likelihood is None:
+            losses = task.loss(model, batch)
+            bits = torch.randint(0, 2, losses.shape, generator=generator, device=losses.device)
+            return losses * (2 * bits - 1)
+        outputs, _ = task.outputs(model, batch)
+        values = outputs.detach()
+        if task.likelihood == "categorical":
+            chances = values.to(at_least_single(values.dtype)).softmax(dim=1)
+            label = torch.multinomial(chances, 1, generator=generator)
+            slope = chances.scatter_add(1, label, -torch.ones_like(chances[:, :1]))
+        else:
+            bits = torch.randint(0, 2, values.shape, generator=generator, device=values.device)
+            slope = (2 * bits - 1) * (2 / values.shape[1]) ** 0.5
+        return (outputs * slope).sum(dim=1)
+
+    return drawn
 
 
-def _first_adam_step(gradient: Weights) -> dict[str, Tensor]:
+def steady_function(task: Task) -> Function:
+    """The same outputs in a sum that is not drawn, to compare ways of differentiating on."""
+
+    def steady(model: nn.Module, batch: Batch) -> Tensor:
+        if not task.has_outputs or task.likelihood is None:
+            return task.loss(model, batch)
+        outputs, _ = task.outputs(model, batch)
+        return outputs @ torch.linspace(1, 2, outputs.shape[1]).to(outputs)
+
+    return steady
+
+
+def as_it_is(gradients: Weights) -> dict[str, Tensor]:
+    """No preconditioner."""
+    return dict(gradients)
+
+
+def first_adam_step(gradients: Weights) -> dict[str, Tensor]:
     """The direction of Adam's first step, g / (|g| + 1e-8) (Kingma and Ba 2015, algorithm 1)."""
-    return {name: part / (part.abs() + 1e-8) for name, part in gradient.items()}
+    return {name: part / (part.abs() + 1e-8) for name, part in gradients.items()}
+
+
+def _factored(reader: Reader) -> dict[str, Dense]:
+    return {
+        layer.name: layer
+        for layer in reader.layers
+        if isinstance(layer, Dense) and max(layer.sides) <= _LARGEST_SIDE
+    }
+
+
+def _summed(function: Function, model: nn.Module, batch: Batch, part: Part) -> Tensor:
+    """An estimate of the summed squares of a part's gradients per example, from the whole batch's.
+
+    The targets are drawn independently, so the cross terms between examples vanish in expectation
+    (Liu et al. 2023, Sophia, section 2.3).
+    """
+    found = gradient(function(model, batch).sum(), model)
+    own = {
+        name: found[name].to_dense() if name in found else torch.zeros_like(weight)
+        for name, weight in model.named_parameters()
+        if name in part.weights
+    }
+    packed = part.pack({name: slope[None] for name, slope in own.items()})[0]
+    return packed.to(at_least_single(packed.dtype)).square()
+
+
+def _mended(
+    factors: Mapping[str, Factors],
+    reader: Reader,
+    drawn: Function,
+    pool: Pool,
+    chosen: Positions,
+    *,
+    device: torch.device,
+    progress: Progress,
+) -> dict[str, Factors]:
+    """The factors with second moments measured in their eigenbases, on the same sample."""
+    moments = Moments(factors)
+    with progress.step("measuring second moments", len(chosen)) as step:
+        for where, batch in batches(pool, chosen, batch_size=_BATCH, device=device):
+            for layer, uses in reader.read(drawn, batch).uses.items():
+                if isinstance(layer, Dense) and layer.name in factors:
+                    moments.add(layer, uses)
+            step.advance(len(where))
+    return moments.mended(examples=len(chosen))

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -28,25 +29,31 @@ import torch
 from torch import Tensor, nn
 
 from auditkit.audit import SelfCheck
-from auditkit.engine.calibration import self_check
+from auditkit.engine.calibration import check_sign, self_check
 from auditkit.engine.checkpoints import load_weights
-from auditkit.engine.curvature import Kind, Preconditioner, make_preconditioner
+from auditkit.engine.cost import Cost
 from auditkit.engine.holdout import hold_out
 from auditkit.engine.passes import Function, LocalExecutor
+from auditkit.engine.preconditioner import Choice, Chosen, make_preconditioner
 from auditkit.engine.replay import ReplaySettings
-from auditkit.engine.response import FiniteResponse
-from auditkit.engine.restore import private_copy
-from auditkit.engine.update import make_update
+from auditkit.engine.response import Response
+from auditkit.engine.restore import only_moving, private_copy
+from auditkit.engine.scoring import Advice, Scoring, Sides, Tile, Weighed, grouped
+from auditkit.engine.update import UpdateSettings
 from auditkit.errors import SettingError
 from auditkit.gradients import differentiable
-from auditkit.pool import Pool
+from auditkit.pool import Pool, Positions
 from auditkit.progress import SILENT, Progress
-from auditkit.scores import Holdout, Planter, Scores
+from auditkit.scores import Floats, Holdout, Planter, Ranking, Scores, Strongest, Whole
 from auditkit.seeds import seeded
 from auditkit.subject import Recipe, Task
 
 Measure: TypeAlias = Literal["auto", "loss", "margin"]
-"""What is measured: the loss, or the task's own measure (margin) where it has one (`auto`)."""
+"""What is measured: `auto` is the task's own measure (margin) of a query, and the loss of a
+training example."""
+
+_MANY = 8
+_CHEAPER = 3
 
 
 class ForwardINF:
@@ -60,14 +67,22 @@ class ForwardINF:
         train: the train pool; curvature and units come from it, whatever pool is scored.
         checkpoints: further weights of the same model, as state dicts or paths; scores are
             averaged over the model and all of them.
+        checkpoint_weights: the weight of the model and of each checkpoint in that average; equal
+            by default.
         recipe: how the model was trained; for `holdout`, and its weight decay for the curvature.
         fresh: gives a newly initialized model; by default every layer's `reset_parameters`.
         pretrained: the weights training began from; what `holdout` shrinks toward if given.
-        preconditioner: `auto` is `kfac`.
+        preconditioner: `auto` is `ggn` where the model is small enough and `ekfac` elsewhere.
         measure: what the query asks about; `auto` is the task's own measure.
-        train_measure: what is read off the training examples.
+        train_measure: what is read off the training examples; `auto` is the loss, since the loss is
+            what they pulled the weights by.
+        response: `finite` differences, or `first-order` by the cheaper of two ways.
+        parameters: patterns of the names of the parameters that move, as in
+            `"layer4.*|fc.*"`; by default all trainable ones.
         rise: how far the query's measure is to rise, in nats for classification.
-        damping: of the curvature, in units of its mean diagonal entry.
+        update: how else the weights are to move.
+        damping: of the curvature; 1 is what suited each preconditioner where it was tried (see
+            `preconditioner.py`), 0 none beside the weight decay.
         seed: for curvature samples, folds and replays.
         device: torch's name of the device to work on.
         batch_size: examples per forward pass; halved where memory runs out.
@@ -75,7 +90,7 @@ class ForwardINF:
         warn: is told, in a sentence, what the user should know about the scores.
 
     Raises:
-        SettingError: a measure the task does not have, or a rise or damping out of range.
+        SettingError: a measure the task does not have, or a number out of its range.
         TaskError: the model cannot be copied, or its measure ignores the model it is given.
     """
 
@@ -85,14 +100,18 @@ class ForwardINF:
         *,
         train: Pool,
         checkpoints: Sequence[Mapping[str, Tensor] | Path | str] = (),
+        checkpoint_weights: Sequence[float] | None = None,
         recipe: Recipe | None = None,
         fresh: Callable[[], nn.Module] | None = None,
         pretrained: Mapping[str, Tensor] | None = None,
-        preconditioner: Kind | Literal["auto"] = "auto",
+        preconditioner: Choice = "auto",
         measure: Measure = "auto",
         train_measure: Measure = "auto",
+        response: Response = "finite",
+        parameters: str | None = None,
         rise: float = 1.0,
-        damping: float = 1e-2,
+        update: UpdateSettings | None = None,
+        damping: float = 1.0,
         seed: int = 0,
         device: str | torch.device = "cpu",
         batch_size: int | None = None,
@@ -106,17 +125,57 @@ class ForwardINF:
             )
         self.task, self.train = task, train
         self.recipe = recipe or Recipe()
-        self.rise, self.damping, self.seed = rise, damping, seed
-        self.kind: Kind = "kfac" if preconditioner == "auto" else preconditioner
-        self.device = torch.device(device)
-        self._query_side = self._function(measure)
-        self._train_side, self._train_measure = self._function(train_measure), train_measure
+        self.seed, self.device = seed, torch.device(device)
+        self._choice, self._damping = preconditioner, damping
         self._checkpoints = tuple(checkpoints)
+        self._shares = _shares(checkpoint_weights, 1 + len(self._checkpoints))
         self._fresh, self._pretrained = fresh, pretrained
         self._progress, self._warn = progress, warn
         self._executor = LocalExecutor(device=self.device, batch_size=batch_size, progress=progress)
         self._model = private_copy(task.model, self.device)
-        self._preconditioners: dict[int, Preconditioner] = {}
+        self._moving = parameters
+        self._chosen: dict[int, Chosen] = {}
+        self._sides = Sides(
+            query=self._function(measure, default=task.measure),
+            train=self._function(train_measure, default=task.loss),
+            train_name="loss" if train_measure in ("auto", "loss") else task.measure_name,
+            response=response,
+            rise=rise,
+            update=update or UpdateSettings(),
+        )
+        self._scoring = self._scoring_of(self._sides)
+
+    @classmethod
+    def published(
+        cls,
+        task: Task,
+        *,
+        train: Pool,
+        seed: int = 0,
+        device: str | torch.device = "cpu",
+        batch_size: int | None = None,
+        progress: Progress = SILENT,
+        warn: Callable[[str], None] | None = None,
+    ) -> ForwardINF:
+        """The authors' own setting, to compare with: it is weak (docs/explanation/method.md).
+
+        One step of Adam at rate .005 on the query's loss, and random points near queries whose
+        loss has saturated (reds-lab/Forward-INF, the leakage notebook). The authors rank by the
+        absolute change: take `abs(scores.values)`. Their BatchNorm in training mode is left out.
+        """
+        return cls(
+            task,
+            train=train,
+            preconditioner="adam",
+            measure="loss",
+            train_measure="loss",
+            update=UpdateSettings(step=5e-3, sphere=3.0),
+            seed=seed,
+            device=device,
+            batch_size=batch_size,
+            progress=progress,
+            warn=warn,
+        )
 
     def influence(
         self, queries: Pool, pool: Pool | None = None, *, groups: Sequence[str] | None = None
@@ -131,49 +190,45 @@ class ForwardINF:
                 mean measure, and are one row of the scores.
 
         Raises:
+            SettingError: so many scores that they do not fit into memory; use `ranking`.
             StepError: a query's measure has no gradient or cannot be raised at all.
             NonFiniteScoreError: an update went so far that a score is no number.
         """
-        pool = self.train if pool is None else pool
-        rows = _grouped(queries, groups)
-        values = np.zeros((len(rows), len(pool)), dtype=np.float64)
-        steps = np.zeros(len(rows), dtype=np.float64)
-        models = short = 0
-        with seeded(self.seed), differentiable():
-            for place, model in self._models():
-                models += 1
-                response = FiniteResponse(
-                    self._train_side, model, pool, executor=self._executor, what="measure"
-                )
-                precondition = self._preconditioner(place, model)
-                with self._progress.step("scoring queries", len(rows)) as step:
-                    for row, positions in enumerate(rows.values()):
-                        update = make_update(
-                            self._query_side,
-                            model,
-                            queries,
-                            positions,
-                            precondition=precondition,
-                            rise=self.rise,
-                            executor=self._executor,
-                            device=self.device,
-                        )
-                        values[row] += response.to(update, examples=len(self.train)).numpy()
-                        steps[row] += update.step
-                        short += update.rise < self.rise
-                        step.advance()
-        if short and self._warn is not None:
-            self._warn(
-                f"The measure of {short} of {len(rows) * models} queries cannot be raised by "
-                f"{self.rise:g}; their updates go half as far as it rises."
-            )
-        return Scores(
-            values=(values / models).astype(np.float32),
-            query_ids=tuple(rows),
-            train_ids=pool.ids,
-            step=(steps / models).astype(np.float32),
-            measure=self.task.measure_name if self._train_measure != "loss" else "loss",
-        )
+        pool, rows = self.train if pool is None else pool, grouped(queries, groups)
+        whole = Whole(tuple(rows), pool.ids, measure=self._sides.train_name)
+        for tile in self._tiles(queries, rows, pool):
+            whole.add(tile.rows, tile.values, tile.steps)
+        return whole.scores()
+
+    def ranking(
+        self,
+        queries: Pool,
+        pool: Pool | None = None,
+        *,
+        k: int = 100,
+        groups: Sequence[str] | None = None,
+    ) -> Ranking:
+        """The same, of which only each query's k strongest on both sides are kept.
+
+        Scores come in tiles and are never held whole, so queries and pool may be as large as they
+        are; what is said of each training example (`Ranking.mean` and so on) counts all of them.
+        """
+        pool, rows = self.train if pool is None else pool, grouped(queries, groups)
+        strongest = Strongest(tuple(rows), pool.ids, k=k, measure=self._sides.train_name)
+        for tile in self._tiles(queries, rows, pool):
+            strongest.add(tile.rows, tile.values, tile.steps)
+        return strongest.ranking()
+
+    def cost(self, queries: int, pool: Pool | None = None) -> Cost:
+        """What scores of so many queries will cost, in plain inference passes over the pool."""
+        with differentiable():
+            return self._scoring.cost(self.train if pool is None else pool, rows=queries)
+
+    @property
+    def preconditioner(self) -> str | None:
+        """Which preconditioner was used and why, in a sentence; None before any scores."""
+        chosen = self._chosen.get(0)
+        return None if chosen is None else f"{chosen.kind}: {chosen.reason}."
 
     def holdout(
         self,
@@ -218,7 +273,7 @@ class ForwardINF:
                 repeats=repeats,
                 plant=plant,
                 untrained=untrained,
-                replay=ReplaySettings(keep=keep, unlearn=unlearn, damping=self.damping),
+                replay=ReplaySettings(keep=keep, unlearn=unlearn),
                 recipe=self.recipe,
                 fresh=self._fresh,
                 pretrained=self._pretrained,
@@ -230,10 +285,24 @@ class ForwardINF:
     def self_check(self, *, queries: int = 16, candidates: int = 512) -> SelfCheck:
         """Training examples as queries: how often their own score is highest among candidates.
 
-        A gate, not an objective: scores that fail it are not worth reading, scores that pass may
-        still be poor. A failure is told to `warn`.
+        Both sides are measured by what the query side asks about, so that a training example that
+        the model knows by heart still answers to its own query. A gate, not an objective: scores
+        that fail it are not worth reading, scores that pass may still be poor. A failure is told
+        to `warn`.
+
+        Raises:
+            SignError: unlearning a class helps that class, so the signs cannot be right.
         """
-        result = self_check(self.influence, self.train, queries, candidates, seed=self.seed)
+        scoring = self._scoring_of(replace(self._sides, train=self._sides.query))
+
+        def values(asked: Pool, pool: Pool, groups: Sequence[str] | None = None) -> Floats:
+            rows = grouped(asked, groups)
+            return np.concatenate(
+                [tile.values for tile in self._tiles(asked, rows, pool, scoring=scoring)]
+            ).astype(np.float32)
+
+        result = self_check(values, self.train, queries, candidates, seed=self.seed)
+        check_sign(values, self.task, self._model, self.train, candidates, seed=self.seed)
         if not result.passed and self._warn is not None:
             self._warn(
                 f"The self-check failed: {result.top1:.0%} of {result.queries} training examples "
@@ -242,12 +311,57 @@ class ForwardINF:
             )
         return result
 
-    def _function(self, measure: Measure) -> Function:
+    def _tiles(
+        self,
+        queries: Pool,
+        rows: Mapping[str, Positions],
+        pool: Pool,
+        *,
+        scoring: Scoring | None = None,
+    ) -> Iterator[Tile]:
+        """Scores block by block, and what there is to be said of them at last."""
+        scoring = scoring or self._scoring
+        scoring.advice = Advice()
+        with seeded(self.seed), differentiable():
+            self._advise(scoring, pool, len(rows))
+            yield from scoring.tiles(queries, list(rows.values()), pool)
+        updates = len(rows) * len(self._shares)
+        for sentence in scoring.advice.sentences(updates=updates, rise=self._sides.rise):
+            if self._warn is not None:
+                self._warn(sentence)
+
+    def _advise(self, scoring: Scoring, pool: Pool, rows: int) -> None:
+        """Say so where first-order scores would be much cheaper."""
+        if self._warn is None or scoring.sides.response != "finite" or rows < _MANY:
+            return
+        estimate = scoring.cost(pool, rows=rows)
+        if estimate.finite > _CHEAPER * estimate.first_order:
+            self._warn(
+                f"Finite differences of {rows} queries cost about {estimate.finite:.0f} passes "
+                f"over the {len(pool)} examples, first-order scores about "
+                f'{estimate.first_order:.0f}: response="first-order" takes those.'
+            )
+
+    def _scoring_of(self, sides: Sides) -> Scoring:
+        return Scoring(
+            self.task,
+            self.train,
+            sides,
+            models=self._influence_models,
+            chosen=self._preconditioner,
+            executor=self._executor,
+            progress=self._progress,
+            seed=self.seed,
+        )
+
+    def _function(self, measure: Measure, *, default: Function) -> Function:
         if measure not in ("auto", "loss", self.task.measure_name):
             raise SettingError(
                 f"measure is {measure!r}: {type(self.task).__name__} has 'loss'"
                 + (f" and {self.task.measure_name!r}." if self.task.measure_name != "loss" else ".")
             )
+        if measure == "auto":
+            return default
         return self.task.loss if measure == "loss" else self.task.measure
 
     def _models(self) -> Iterator[tuple[int, nn.Module]]:
@@ -258,28 +372,37 @@ class ForwardINF:
             load_weights(model, checkpoint)
             yield place, model
 
-    def _preconditioner(self, place: int, model: nn.Module) -> Preconditioner:
-        if place not in self._preconditioners:
+    def _influence_models(self) -> Iterator[Weighed]:
+        """The same, of which only what the settings say can move."""
+        for place, model in self._models():
+            yield Weighed(place, only_moving(model, self._moving), self._shares[place])
+
+    def _preconditioner(self, one: Weighed) -> Chosen:
+        if one.place not in self._chosen:
             coupled = self.recipe.optimizer in ("sgd", "adam")
-            self._preconditioners[place] = make_preconditioner(
-                self.kind,
+            self._chosen[one.place] = make_preconditioner(
+                self._choice,
                 self.task,
-                model,
+                one.model,
                 self.train,
-                damping=self.damping,
+                damping=self._damping,
                 weight_decay=self.recipe.weight_decay if coupled else 0.0,
                 seed=self.seed,
                 device=self.device,
+                progress=self._progress,
             )
-        return self._preconditioners[place]
+        return self._chosen[one.place]
 
 
-def _grouped(queries: Pool, groups: Sequence[str] | None) -> dict[str, npt.NDArray[np.int64]]:
-    """Positions of the queries by row: their own ids, or the groups' names."""
-    names = queries.ids if groups is None else groups
-    if len(names) != len(queries):
-        raise SettingError(f"There are {len(names)} group names for {len(queries)} queries.")
-    rows: dict[str, list[int]] = {}
-    for position, name in enumerate(names):
-        rows.setdefault(name, []).append(position)
-    return {name: np.array(places, dtype=np.int64) for name, places in rows.items()}
+def _shares(weights: Sequence[float] | None, models: int) -> tuple[float, ...]:
+    shares = (1.0,) * models if weights is None else tuple(weights)
+    if (
+        len(shares) != models
+        or not all(0 <= share < math.inf for share in shares)
+        or not sum(shares)
+    ):
+        raise SettingError(
+            f"checkpoint_weights is {weights}: expected {models} numbers, for the model and "
+            "each checkpoint, none negative and not all zero."
+        )
+    return shares

@@ -49,6 +49,17 @@ class Executor(Protocol):
         In float32, or in float64 where the task computes in it.
         """
 
+    def each(
+        self,
+        pool: Pool,
+        run: Callable[[Batch, Positions], Tensor],
+        *,
+        positions: Positions | None = None,
+        batch_size: int | None = None,
+        doing: str,
+    ) -> Tensor:
+        """What `run` gives for each batch, first axis [batch], one after another, on the CPU."""
+
 
 class LocalExecutor:
     """Passes in this process, on one device.
@@ -102,7 +113,8 @@ class LocalExecutor:
                 per_example(values, pool, where, what=what)
             return values.to(at_least_single(values.dtype))
 
-        return self._over(pool, positions, run, doing=f"measuring the {what}")
+        with torch.no_grad():
+            return self.each(pool, run, positions=positions, doing=f"measuring the {what}")
 
     def log_probabilities(
         self, task: Task, model: nn.Module, pool: Pool, *, positions: Positions | None = None
@@ -119,31 +131,42 @@ class LocalExecutor:
             per_example(logs.sum(dim=1), pool, where, what="outputs")
             return torch.cat([logs, labels[:, None].float()], dim=1)
 
-        table = self._over(pool, positions, run, doing="measuring probabilities")
+        with torch.no_grad():
+            table = self.each(pool, run, positions=positions, doing="measuring probabilities")
         return table[:, :-1], table[:, -1].long()
 
-    def _over(
+    def each(
         self,
         pool: Pool,
-        positions: Positions | None,
         run: Callable[[Batch, Positions], Tensor],
         *,
+        positions: Positions | None = None,
+        batch_size: int | None = None,
         doing: str,
     ) -> Tensor:
-        """What `run` gives for each batch, on the CPU, one after another."""
+        """What `run` gives for each batch, first axis [batch], one after another, on the CPU.
+
+        Args:
+            pool: where the examples are.
+            run: from a batch and its positions to a tensor.
+            positions: the examples; by default all.
+            batch_size: at most so many at once; by default the executor's.
+            doing: what this is, for progress.
+        """
         chosen = every(pool) if positions is None else positions
         parts: list[Tensor] = []
         done = 0
-        with torch.no_grad(), self._progress.step(doing, len(chosen)) as step:
+        with self._progress.step(doing, len(chosen)) as step:
             while done < len(chosen):
-                where = chosen[done : done + self.batch_size]
+                size = min(self.batch_size, batch_size or self.batch_size)
+                where = chosen[done : done + size]
                 try:
                     batch = collate(pool, where, device=self.device)
                     parts.append(run(batch, where).cpu())
                 except torch.OutOfMemoryError:
-                    if self.batch_size == 1:
+                    if size == 1:
                         raise
-                    self.batch_size //= 2
+                    self.batch_size = size // 2
                     continue
                 done += len(where)
                 step.advance(len(where))

@@ -13,10 +13,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from auditkit.engine.curvature import make_preconditioner
 from auditkit.engine.passes import LocalExecutor
+from auditkit.engine.preconditioner import make_preconditioner
 from auditkit.engine.restore import blend, fresh_copy, private_copy
-from auditkit.engine.update import make_update
+from auditkit.engine.update import Query, ascent, make_update
 from auditkit.errors import SettingError
 from auditkit.pool import Pool, Positions
 from auditkit.subject import Recipe, Task
@@ -40,7 +40,7 @@ class ReplaySettings:
 
     keep: float = 0.25
     unlearn: float = 0.0
-    damping: float = 1e-2
+    damping: float = 1.0
 
     def __post_init__(self) -> None:
         """Refuse what has no meaning."""
@@ -153,23 +153,21 @@ class Replays:
 
     def unlearn(self, model: nn.Module, held: Positions) -> None:
         """Move the model against the whole fold, by one preconditioned update."""
-        update = make_update(
-            self.task.loss,
+        query = Query(self.task.loss, model, self.pool, held, self.executor, self.executor.device)
+        chosen = make_preconditioner(
+            "kfac",
+            self.task,
             model,
             self.pool,
-            held,
-            precondition=make_preconditioner(
-                "kfac",
-                self.task,
-                model,
-                self.pool,
-                damping=self.settings.damping,
-                seed=self.seed,
-                device=self.executor.device,
-            ),
-            rise=self.settings.unlearn,
-            executor=self.executor,
+            damping=self.settings.damping,
+            seed=self.seed,
             device=self.executor.device,
+        )
+        update = make_update(
+            query,
+            *ascent(query, chosen.solve),
+            precondition=chosen.solve,
+            rise=self.settings.unlearn,
         )
         moved = update.moved(model)
         with torch.no_grad():

@@ -1,50 +1,138 @@
-"""The train side: how much the moved weights change each example's measure.
+"""The train side: how much moved weights change each example's measure.
 
 `finite`: measure(z; theta_q) - measure(z; theta), two forward passes, the unmoved one taken once
 per (model, pool) and kept. Nothing is differentiated at a training example.
+
+`first-order`: the derivative along the update, of which the finite difference is the limit for
+small steps. Two ways to the same numbers: `tangent` carries one query's direction through the
+forward pass (`torch.func.jvp`), `products` takes per-example gradients once for all queries
+(`products.py`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import numpy as np
+import torch
 from torch import Tensor, nn
 
-from auditkit.engine.passes import Executor, Function
-from auditkit.engine.update import Update
-from auditkit.pool import Pool
+from auditkit.batches import collate
+from auditkit.engine.passes import Executor, Function, Weights, at_least_single, call
+from auditkit.engine.prefix import Prefixed, shared_prefix
+from auditkit.gradients import plain_kernels
+from auditkit.pool import Pool, Positions
+
+if TYPE_CHECKING:
+    from auditkit.subject import Batch
+
+Response: TypeAlias = Literal["finite", "first-order", "tangent", "products"]
+"""What is read off the train side; `first-order` takes the cheaper of the last two."""
+
+_HELD = 2**26
+"""How many numbers the moved weights of several queries may hold together."""
+
+_APART = 1e-3
 
 
-class FiniteResponse:
-    """Finite differences of a measure over one pool, with the unmoved pass taken once."""
+class Responses:
+    """Changes of a measure over one pool under the moved weights of one query after another.
+
+    Args:
+        function: the train-side measure.
+        model: the trained model, in evaluation mode.
+        pool: the examples.
+        moving: names of the parameters that move.
+        executor: runs the passes.
+        device: where the model is.
+        what: the measure's name, for messages.
+
+    Attributes:
+        untraced: whether a part of the model does not move and yet runs for every query.
+    """
 
     def __init__(
-        self, function: Function, model: nn.Module, pool: Pool, *, executor: Executor, what: str
+        self,
+        function: Function,
+        model: nn.Module,
+        pool: Pool,
+        *,
+        moving: Sequence[str],
+        executor: Executor,
+        device: torch.device,
+        what: str = "measure",
     ) -> None:
-        self._function, self._model, self._pool = function, model, pool
-        self._executor, self._what = executor, what
-        self._base: Tensor | None = None
+        self.function, self.model, self.pool = function, model, pool
+        self.executor, self.what = executor, what
+        first = collate(pool, np.zeros(1, dtype=np.int64), device=device)
+        self.prefix, traced = shared_prefix(model, moving, function, first)
+        sizes = {name: weight.numel() for name, weight in model.named_parameters()}
+        self.at_once = max(_HELD // max(sum(sizes[name] for name in moving), 1), 1)
+        self.untraced = not traced
+        self._forward = True
 
     def base(self) -> Tensor:
         """The measure of each example under the trained weights, [example]."""
-        if self._base is None:
-            self._base = self._executor.measure(
-                self._function, self._model, self._pool, what=self._what
-            )
-        return self._base
+        return self.executor.measure(self.function, self.model, self.pool, what=self.what)
 
-    def to(self, update: Update, *, examples: int) -> Tensor:
-        """The response to an update, float32 [example], in units of influence.
+    def moved(self, weights: Sequence[Weights]) -> Tensor:
+        """The measure of each example under each of some weights, [q, example]."""
 
-        The difference is divided by step and by the number of training examples: with
-        P = (H + damping)^-1 that is, to first order, the change of the query's measure if the
-        example were left out of training (Koh and Liang 2017, equation 2, with the mirror's two
-        sides exchanged).
-        """
-        base = self.base()  # before any weights are moved
-        moved = self._executor.measure(
-            self._function,
-            self._model,
-            self._pool,
-            weights=update.moved(self._model),
-            what=self._what,
-        )
-        return (moved.double() - base.double()).div(update.step * examples).float()
+        def run(batch: Batch, _: Positions) -> Tensor:
+            self._next_batch()
+            found = [self._call(batch, own) for own in weights]
+            return torch.stack(found, dim=1)
+
+        with torch.no_grad():
+            return self.executor.each(self.pool, run, doing=f"measuring the {self.what}").T
+
+    def tangents(self, directions: Sequence[Weights]) -> Tensor:
+        """The measure's derivative along each of some directions, [q, example]."""
+
+        def run(batch: Batch, _: Positions) -> Tensor:
+            self._next_batch()
+            found = [self._tangent(batch, own) for own in directions]
+            return torch.stack(found, dim=1)
+
+        with torch.no_grad(), plain_kernels(self.model):
+            return self.executor.each(self.pool, run, doing=f"measuring the {self.what}").T
+
+    @property
+    def forward_mode(self) -> bool:
+        """Whether derivatives are carried forward; if not, they are central differences."""
+        return self._forward
+
+    def _tangent(self, batch: Batch, direction: Weights) -> Tensor:
+        own = dict(self.model.named_parameters())
+        at = {name: own[name].detach() for name in direction}
+        along = {name: part.to(at[name].dtype) for name, part in direction.items()}
+        if self._forward:
+            try:
+                found: Tensor = torch.func.jvp(lambda w: self._call(batch, w), (at,), (along,))[1]
+                return found.detach()
+            except (NotImplementedError, RuntimeError) as error:
+                if isinstance(error, torch.OutOfMemoryError):
+                    raise
+                self._forward = False  # an operator without a forward derivative
+        length = sum(float(part.double().square().sum()) for part in along.values()) ** 0.5
+        size = sum(float(part.double().square().sum()) for part in at.values()) ** 0.5
+        apart = _APART * max(size, 1e-3) / max(length, 1e-30)
+        ends = [
+            self._call(batch, {n: at[n] + sign * apart * along[n] for n in at}) for sign in (1, -1)
+        ]
+        difference: Tensor = (ends[0].double() - ends[1].double()) / (2 * apart)
+        return difference.float()
+
+    def _call(self, batch: Batch, weights: Weights) -> Tensor:
+        if self.prefix is None:
+            values = call(self.function, self.model, batch, weights)
+        else:
+            renamed = {f"traced.{name}": weight for name, weight in weights.items()}
+            values = call(self.function, self.prefix, batch, renamed)
+        precise: Tensor = values.to(at_least_single(values.dtype))
+        return precise
+
+    def _next_batch(self) -> None:
+        if isinstance(self.prefix, Prefixed):
+            self.prefix.forget()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 
 import torch
 from torch import Tensor, nn
 
-from auditkit.errors import TaskError
+from auditkit.errors import SettingError, TaskError
 
 
 def private_copy(model: nn.Module, device: torch.device) -> nn.Module:
@@ -30,6 +31,33 @@ def private_copy(model: nn.Module, device: torch.device) -> nn.Module:
         ) from error
     copied.zero_grad(set_to_none=True)
     return copied.to(device).eval()
+
+
+def only_moving(model: nn.Module, patterns: str | None) -> nn.Module:
+    """The model, or a copy of it of which only matching parameters move.
+
+    Args:
+        model: the engine's own copy.
+        patterns: shell-style patterns of parameter names, separated by `|`; None for all that are
+            trainable.
+
+    Raises:
+        SettingError: no trainable parameter has a name that matches.
+    """
+    if patterns is None:
+        return model
+    wanted = [pattern.strip() for pattern in patterns.split("|")]
+    trainable = {name for name, weight in model.named_parameters() if weight.requires_grad}
+    chosen = {name for name in trainable if any(fnmatchcase(name, own) for own in wanted)}
+    if not chosen:
+        raise SettingError(
+            f"parameters is {patterns!r}: no trainable parameter has such a name; they are called "
+            f"{', '.join(sorted(trainable)[:8])} and so on."
+        )
+    limited = copy.deepcopy(model)
+    for name, weight in limited.named_parameters():
+        weight.requires_grad_(name in chosen)
+    return limited
 
 
 def blend(model: nn.Module, other: Mapping[str, Tensor], *, keep: float) -> None:

@@ -20,24 +20,58 @@ from torch import Tensor, nn
 from auditkit.batches import batches
 from auditkit.checks import per_example
 from auditkit.engine.curvature import Preconditioner
-from auditkit.engine.passes import Executor, Function, Weights, at_least_single
-from auditkit.errors import StepError
-from auditkit.gradients import gradient
+from auditkit.engine.line_search import line_search
+from auditkit.engine.passes import Executor, Function, Weights, at_least_single, call
+from auditkit.errors import SettingError, StepError
+from auditkit.gradients import differentiable, gradient
 from auditkit.pool import Pool, Positions
 
-_TOLERANCE = 0.05
-_READINGS = 60
-_BELOW = 8
-_LEAST = 1e-4
-_CLOSEST = 1e-6
+
+@dataclass(frozen=True, kw_only=True)
+class UpdateSettings:
+    """How the weights move for a query, other than one step to a stated rise of its measure.
+
+    Attributes:
+        step: move by this much along the direction instead, whatever the measure does: a learning
+            rate. None for the line search.
+        steps: in how many moves, each along a gradient taken anew.
+        replay: training examples per move whose loss is kept where it is: the change of their mean
+            gradient since the trained weights is taken off the query's. Only with several steps.
+        descend: learn the query instead of unlearning it; its measure is to fall as far.
+        sphere: put a random point at this distance in place of a query whose loss has saturated
+            (`sphere.py`); None for never.
+
+    Raises:
+        SettingError: a number out of its range.
+    """
+
+    step: float | None = None
+    steps: int = 1
+    replay: int = 0
+    descend: bool = False
+    sphere: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.step is not None and not 0 < self.step < math.inf:
+            raise SettingError(f"step is {self.step}: it must be above zero and finite.")
+        if self.steps < 1 or self.replay < 0:
+            raise SettingError(
+                f"steps is {self.steps} and replay is {self.replay}: there must be at least one "
+                "step, and replay must not be negative."
+            )
+
+
+ONE_STEP = UpdateSettings()
+"""One step, found by line search."""
 
 
 @dataclass(frozen=True)
 class Update:
     """How the weights move for one query: by `step * direction`, from the weights they have.
 
-    `rise` is how far the query's measure was asked to rise, or half the highest rise there was
-    along the direction, where that is less.
+    `step` is below zero where the query was learnt rather than unlearned. `rise` is how far the
+    query's measure was asked to move, or half the furthest it could go along the direction, where
+    that is less.
     """
 
     direction: Weights
@@ -49,51 +83,77 @@ class Update:
         return _moved(model, self.direction, self.step)
 
 
+@dataclass(frozen=True)
+class Query:
+    """One query, or a group of them: what is measured, on what, where."""
+
+    function: Function
+    model: nn.Module
+    pool: Pool
+    positions: Positions
+    executor: Executor
+    device: torch.device
+
+    @property
+    def name(self) -> str:
+        """The id of the (first) query, for messages."""
+        return self.pool.ids[int(self.positions[0])]
+
+    def mean(self, weights: Weights | None = None) -> float:
+        """The mean measure under the model's weights, or others."""
+        values = self.executor.measure(
+            self.function, self.model, self.pool, weights=weights, positions=self.positions
+        )
+        return float(values.double().mean())
+
+    def gradient(self, weights: Weights | None = None) -> dict[str, Tensor]:
+        """The gradient of the mean measure, at the model's weights or others."""
+        return mean_gradient(
+            self.function,
+            self.model,
+            self.pool,
+            self.positions,
+            device=self.device,
+            weights=weights,
+        )
+
+
 def make_update(
-    function: Function,
-    model: nn.Module,
-    pool: Pool,
-    positions: Positions,
+    query: Query,
+    direction: Weights,
+    slopes: Weights,
     *,
     precondition: Preconditioner,
     rise: float,
-    executor: Executor,
-    device: torch.device,
+    settings: UpdateSettings = ONE_STEP,
+    replayed: Callable[[int], Query] | None = None,
 ) -> Update:
     """The update that raises the mean measure of a group of queries by `rise`, if it goes so far.
 
     Args:
-        function: the query-side measure, `Task.measure` or `Task.loss`.
-        model: the trained model.
-        pool: where the queries are.
-        positions: the group; one position for a single query.
-        precondition: from a gradient to a direction.
+        query: the group, and where it is measured.
+        direction: the preconditioned gradient.
+        slopes: the gradient itself.
+        precondition: from gradients to directions, for further steps.
         rise: how far the group's mean measure is to rise, in its own units; reached within 5 %.
-        executor: runs the query while the step is sought.
-        device: where the model is.
+        settings: how else.
+        replayed: the training examples to replay at each move, measured by their loss.
 
     Raises:
         StepError: the measure has no gradient at the query, or does not rise along the update.
         TaskError: the measure does not depend on the weights of the model it is given.
     """
-    slopes = mean_gradient(function, model, pool, positions, device=device)
-    direction = precondition(slopes)
-    slope = sum(float((slopes[name] * direction[name]).sum()) for name in slopes)
-    name = pool.ids[int(positions[0])]
-    if not slope > 0 or not math.isfinite(slope):
-        raise StepError(
-            f"The measure of query {name!r} has no usable gradient (slope {slope:.3g} along the "
-            'update): its loss may have saturated; use measure="margin".'
-        )
+    if settings.steps > 1:
+        moves = _Moves(query, precondition, settings, replayed)
+        return moves.update(direction, slopes, rise=rise)
+    step, reached = _length(query, direction, slopes, settings, rise=rise)
+    return Update(direction, step, reached)
 
-    def rise_at(step: float) -> float:
-        moved = _moved(model, direction, step)
-        values = executor.measure(function, model, pool, weights=moved, positions=positions)
-        return float(values.double().mean()) - base
 
-    base = float(executor.measure(function, model, pool, positions=positions).double().mean())
-    step, rise = line_search(rise_at, rise=rise, guess=rise / slope, query=name)
-    return Update(direction, step, rise)
+def ascent(query: Query, precondition: Preconditioner) -> tuple[dict[str, Tensor], Weights]:
+    """The preconditioned gradient of one query, and the gradient."""
+    slopes = query.gradient()
+    return _one(precondition, slopes), slopes
 
 
 def mean_gradient(
@@ -104,64 +164,114 @@ def mean_gradient(
     *,
     device: torch.device,
     batch_size: int = 64,
+    weights: Weights | None = None,
 ) -> dict[str, Tensor]:
     """The gradient of the mean measure over examples, by name of the trainable parameters.
+
+    Args:
+        function: the measure.
+        model: the trained model.
+        pool: where the examples are.
+        positions: which of them.
+        device: where the model is.
+        batch_size: examples per backward pass.
+        weights: where the gradient is taken, if not at the model's own weights of these names.
 
     Raises:
         TaskError: the measure does not depend on the weights of the model it is given.
     """
+    trained = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+    at = None if weights is None else {n: w.detach().requires_grad_() for n, w in weights.items()}
     total = {
         name: torch.zeros_like(weight, dtype=at_least_single(weight.dtype))
-        for name, weight in model.named_parameters()
-        if weight.requires_grad
+        for name, weight in trained.items()
     }
-    for where, batch in batches(pool, positions, batch_size=batch_size, device=device):
-        values = per_example(function(model, batch), pool, where, what="measure")
-        for name, part in gradient(values.sum(), model).items():
-            total[name] += part / len(positions)
+    with differentiable():
+        for where, batch in batches(pool, positions, batch_size=batch_size, device=device):
+            values = per_example(call(function, model, batch, at), pool, where, what="measure")
+            found = gradient(values.sum(), model) if at is None else _by(values.sum(), at)
+            for name, part in found.items():
+                total[name] += part / len(positions)
     return total
 
 
-def line_search(
-    rise_at: Callable[[float], float], *, rise: float, guess: float, query: str
+def _length(
+    query: Query, direction: Weights, slopes: Weights, settings: UpdateSettings, *, rise: float
 ) -> tuple[float, float]:
-    """The smallest step at which the rise is `rise` within 5 %, and the rise it was sought for.
+    """The step along a direction, signed, and the move of the measure it was sought for."""
+    sign, slope = -1.0 if settings.descend else 1.0, _slope(slopes, direction)
+    _check_slope(query, slope)
+    if settings.step is not None:
+        return sign * settings.step, rise
+    base = query.mean()
 
-    The measure need not rise forever along the update: the search begins far below the first-order
-    guess, doubles until the rise is reached for the first time, and closes in by geometric means.
-    Where it is never reached, half the highest rise seen is sought instead; where the measure jumps
-    over it, the step is the one just beyond the jump. The weights are reset before every reading:
-    `rise_at` starts from the trained ones each time.
+    def rise_at(step: float) -> float:
+        return sign * (query.mean(_moved(query.model, direction, sign * step)) - base)
 
-    Raises:
-        StepError: the measure never rises.
+    step, reached = line_search(rise_at, rise=rise, guess=rise / slope, query=query.name)
+    return sign * step, reached
+
+
+@dataclass(frozen=True)
+class _Moves:
+    """Several moves of one length, their sum scaled at last so that the measure moves as asked.
+
+    With training examples replayed, each move also mends the solve: their mean gradient has changed
+    by about H times the moves so far, and what the query's gradient exceeds that by is left to move
+    for (one step of iterative refinement).
     """
-    low, high, beyond, best = 0.0, math.inf, math.nan, 0.0
-    step = guess / 2**_BELOW
-    for _ in range(_READINGS):
-        reached = rise_at(step)
-        best = max(best, reached) if math.isfinite(reached) else best
-        if abs(reached - rise) <= _TOLERANCE * rise:
-            return step, rise
-        if reached < rise:
-            low = step
-        else:
-            high, beyond = step, reached
-        if math.isinf(high):
-            step = step * 2
-        elif high - low > _CLOSEST * high:
-            step = math.sqrt(low * high) if low > 0 else high / 2
-        else:
-            break
-    if math.isfinite(beyond):
-        return high, rise
-    best = min(best, rise)
-    if not best > _LEAST:
+
+    query: Query
+    precondition: Preconditioner
+    settings: UpdateSettings
+    replayed: Callable[[int], Query] | None
+
+    def update(self, direction: Weights, start: Weights, *, rise: float) -> Update:
+        """All moves as one update, along a direction that is their sum."""
+        steps = self.settings.steps
+        first, _ = _length(self.query, direction, start, self.settings, rise=rise / steps)
+        total = {name: first * part for name, part in direction.items()}
+        for number in range(1, steps):
+            slopes = self._slopes(_moved(self.query.model, total, 1.0), number, length=first)
+            for name, part in _one(self.precondition, slopes).items():
+                total[name] = total[name] + first * part
+        along = {name: part / first for name, part in total.items()}
+        if self.settings.step is not None:
+            return Update(along, first, rise)
+        step, reached = _length(self.query, along, start, self.settings, rise=rise)
+        return Update(along, step, reached)
+
+    def _slopes(self, weights: Weights, number: int, *, length: float) -> dict[str, Tensor]:
+        """The gradient at moved weights, less what the replayed examples hold against the moves."""
+        slopes = self.query.gradient(weights)
+        if self.replayed is None or self.settings.replay == 0:
+            return slopes
+        batch = self.replayed(number)
+        here, there = batch.gradient(weights), batch.gradient()
+        return {name: part - (here[name] - there[name]) / length for name, part in slopes.items()}
+
+
+def _one(precondition: Preconditioner, slopes: Weights) -> dict[str, Tensor]:
+    """The direction of a single gradient."""
+    found = precondition({name: part[None] for name, part in slopes.items()})
+    return {name: part[0] for name, part in found.items()}
+
+
+def _slope(slopes: Weights, direction: Weights) -> float:
+    return sum(float((slopes[name] * direction[name]).sum()) for name in slopes)
+
+
+def _check_slope(query: Query, slope: float) -> None:
+    if not slope > 0 or not math.isfinite(slope):
         raise StepError(
-            f"No step along the update raises the measure of query {query!r} (highest rise seen: "
-            f'{best:.3g}): its loss may have saturated; use measure="margin".'
+            f"The measure of query {query.name!r} has no usable gradient (slope {slope:.3g} along "
+            'the update): its loss may have saturated; use measure="margin".'
         )
-    return line_search(rise_at, rise=best / 2, guess=guess, query=query)
+
+
+def _by(value: Tensor, weights: Weights) -> dict[str, Tensor]:
+    found = torch.autograd.grad(value, list(weights.values()), allow_unused=True)
+    return {n: part for n, part in zip(weights, found, strict=True) if part is not None}
 
 
 def _moved(model: nn.Module, direction: Weights, step: float) -> dict[str, Tensor]:

@@ -15,7 +15,7 @@ import pytest
 from pydantic import BaseModel
 
 import auditkit
-from auditkit import errors, hookspecs, registry, store
+from auditkit import errors, hookspecs, registry, store, truth
 from auditkit.audit import Note, SelfCheck
 from auditkit.findings import SCHEMA
 from auditkit.report import context as report_context
@@ -51,6 +51,12 @@ def test_an_exported_name_is_documented(name: str) -> None:
 def test_the_reference_names_nothing_that_is_not_exported() -> None:
     named = re.findall(r"^::: auditkit\.(\w+)$", text_of("reference/python.md"), re.MULTILINE)
     assert sorted(named) == sorted(set(named) & set(auditkit.__all__))
+
+
+@pytest.mark.parametrize("name", truth.__all__)
+def test_a_name_of_truth_is_documented(name: str) -> None:
+    assert f"\n::: auditkit.truth.{name}\n" in text_of("reference/python.md")
+    assert inspect.getdoc(getattr(truth, name))
 
 
 HOOKS = [name for name, value in vars(hookspecs).items() if hasattr(value, "auditkit_spec")]

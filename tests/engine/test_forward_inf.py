@@ -22,7 +22,7 @@ from auditkit.errors import (
     TaskError,
 )
 
-KINDS = ["none", "adam", "diagonal", "kfac"]
+KINDS = ["none", "adam", "diagonal", "kfac", "ekfac", "ggn"]
 
 
 @pytest.fixture
@@ -67,7 +67,8 @@ def test_a_copy_is_the_first_proponent_and_a_contradiction_an_opponent(
 
 
 def test_proponents_and_opponents_are_named(task: ClassificationTask, pool: Pool) -> None:
-    scores = ForwardINF(task, train=pool).influence(pool.subset([5]))
+    engine = ForwardINF(task, train=pool, train_measure="margin")
+    scores = engine.influence(pool.subset([5]))
     assert scores.proponents("t5", 1)[0].train_id == "t5"
     assert scores.measure == "margin"
     assert scores.values.dtype == np.float32
@@ -93,7 +94,7 @@ def test_queries_do_not_see_each_other(kind: str, task: ClassificationTask, pool
     assert together.query_ids == ("t9", "t40", "t3")
     for place, row in zip([3, 9, 40], [2, 0, 1], strict=True):
         alone = ForwardINF(task, train=pool, preconditioner=kind).influence(pool.subset([place]))
-        assert np.array_equal(alone.values[0], together.values[row])
+        assert close(alone.values[0], together.values[row])
 
 
 def test_scores_of_a_subset_are_the_same_columns(task: ClassificationTask, pool: Pool) -> None:
@@ -146,7 +147,7 @@ def test_groups_are_rows_in_the_order_of_their_first_query(
     engine = ForwardINF(task, train=pool)
     scores = engine.influence(pool.subset([1, 2, 3, 4]), groups=["b", "a", "b", "a"])
     assert scores.query_ids == ("b", "a")
-    assert np.array_equal(
+    assert close(
         scores.values[1], engine.influence(pool.subset([2, 4]), groups=["a", "a"]).values[0]
     )
     with pytest.raises(SettingError, match="3 group names for 4 queries"):
@@ -157,7 +158,9 @@ def test_the_same_seed_gives_the_same_scores_bit_for_bit(
     task: ClassificationTask, pool: Pool
 ) -> None:
     first, second, other = (
-        ForwardINF(task, train=pool, seed=seed).influence(pool.subset([1])).values
+        ForwardINF(task, train=pool, seed=seed, preconditioner="kfac")
+        .influence(pool.subset([1]))
+        .values
         for seed in (3, 3, -4)
     )
     assert np.array_equal(first, second)
@@ -307,7 +310,7 @@ def test_a_score_without_a_number_names_the_query() -> None:
             return value / 0 if moved and len(value) > 1 else value
 
     pool = Pool.from_arrays(torch.randn(20, 6), torch.arange(20) % 3)
-    engine = ForwardINF(Explosive(nn.Linear(6, 3)), train=pool)
+    engine = ForwardINF(Explosive(nn.Linear(6, 3)), train=pool, train_measure="margin")
     with pytest.raises(NonFiniteScoreError, match=r"query '1'.*lower the rise"):
         engine.influence(pool.subset([1, 2]))
 

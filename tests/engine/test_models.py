@@ -85,7 +85,7 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], Tensor]] = {
 }
 
 
-@pytest.mark.parametrize("kind", ["diagonal", "kfac"])
+@pytest.mark.parametrize("kind", ["diagonal", "kfac", "ekfac", "ggn"])
 @pytest.mark.parametrize("name", MODELS)
 def test_examples_are_their_own_proponents(name: str, kind: str) -> None:
     torch.manual_seed(0)
@@ -112,7 +112,7 @@ def test_every_model_can_be_held_out_of(name: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("kind", ["none", "adam", "diagonal", "kfac"])
+@pytest.mark.parametrize("kind", ["none", "adam", "diagonal", "kfac", "ekfac", "ggn"])
 def test_half_precision_agrees_with_single(kind: str, dtype: torch.dtype) -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 16), nn.Tanh(), nn.Linear(16, 3)).to(dtype)

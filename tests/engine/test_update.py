@@ -7,9 +7,17 @@ import torch
 from torch import Tensor, nn
 
 from auditkit import ClassificationTask, Pool
+from auditkit.engine.line_search import line_search
 from auditkit.engine.passes import LocalExecutor
-from auditkit.engine.update import Update, line_search, make_update, mean_gradient
-from auditkit.errors import NonFiniteLossError, StepError, TaskError
+from auditkit.engine.update import (
+    Query,
+    Update,
+    UpdateSettings,
+    ascent,
+    make_update,
+    mean_gradient,
+)
+from auditkit.errors import NonFiniteLossError, SettingError, StepError, TaskError
 
 CPU = torch.device("cpu")
 
@@ -66,16 +74,8 @@ def test_an_update_raises_the_mean_measure_of_its_group(
     task, pool = ClassificationTask(classifier), Pool.from_arrays(*blobs)
     group = Pool.positions(pool, ["3", "10", "50"])
     executor = LocalExecutor(device=CPU)
-    update = make_update(
-        task.loss,
-        classifier,
-        pool,
-        group,
-        precondition=dict,
-        rise=0.5,
-        executor=executor,
-        device=CPU,
-    )
+    query = Query(task.loss, classifier, pool, group, executor, CPU)
+    update = make_update(query, *ascent(query, dict), precondition=dict, rise=0.5)
     before = executor.measure(task.loss, classifier, pool, positions=group).mean()
     after = executor.measure(
         task.loss, classifier, pool, weights=update.moved(classifier), positions=group
@@ -112,17 +112,11 @@ def test_a_saturated_loss_has_no_usable_gradient() -> None:
     with torch.no_grad():
         model.weight.copy_(torch.tensor([[-500.0], [500.0]]))
     task, pool = ClassificationTask(model), Pool.from_arrays(torch.ones(1, 1), torch.tensor([1]))
+    query = Query(
+        task.loss, model, pool, Pool.positions(pool, ["0"]), LocalExecutor(device=CPU), CPU
+    )
     with pytest.raises(StepError, match=r"'0'.*saturated.*margin"):
-        make_update(
-            task.loss,
-            model,
-            pool,
-            Pool.positions(pool, ["0"]),
-            precondition=dict,
-            rise=1.0,
-            executor=LocalExecutor(device=CPU),
-            device=CPU,
-        )
+        make_update(query, *ascent(query, dict), precondition=dict, rise=1.0)
 
 
 def test_a_measure_that_ignores_the_model_is_refused(classifier: nn.Module) -> None:
@@ -144,3 +138,41 @@ def test_an_example_without_a_number_is_named(classifier: nn.Module) -> None:
     task = ClassificationTask(classifier)
     with pytest.raises(NonFiniteLossError, match="'b'"):
         mean_gradient(task.loss, classifier, pool, Pool.positions(pool, ["a", "b"]), device=CPU)
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+@pytest.mark.parametrize("descend", [False, True])
+def test_the_measure_moves_as_far_as_asked_however_it_gets_there(
+    steps: int, descend: bool, classifier: nn.Module, blobs: tuple[Tensor, Tensor]
+) -> None:
+    task, pool = ClassificationTask(classifier), Pool.from_arrays(*blobs)
+    group, executor = Pool.positions(pool, ["3", "10"]), LocalExecutor(device=CPU)
+    query = Query(task.measure, classifier, pool, group, executor, CPU)
+    settings = UpdateSettings(steps=steps, descend=descend)
+    update = make_update(
+        query, *ascent(query, dict), precondition=dict, rise=0.5, settings=settings
+    )
+    change = query.mean(update.moved(classifier)) - query.mean()
+    assert change == pytest.approx(-0.5 if descend else 0.5, rel=0.05)
+
+
+def test_gradients_are_taken_anew_at_every_step(
+    classifier: nn.Module, blobs: tuple[Tensor, Tensor]
+) -> None:
+    task, pool = ClassificationTask(classifier), Pool.from_arrays(*blobs)
+    query = Query(
+        task.loss, classifier, pool, Pool.positions(pool, ["3"]), LocalExecutor(device=CPU), CPU
+    )
+    direction, slopes = ascent(query, dict)
+    settings = UpdateSettings(step=0.5, steps=2)
+    found = make_update(query, direction, slopes, precondition=dict, rise=1.0, settings=settings)
+    once = Update(direction, 0.5, 1.0).moved(classifier)
+    second = query.gradient(once)
+    for name, part in found.moved(classifier).items():
+        assert torch.allclose(part, once[name] + 0.5 * second[name], atol=1e-6)
+
+
+@pytest.mark.parametrize("wrong", [{"step": 0.0}, {"step": math.inf}, {"steps": 0}, {"replay": -1}])
+def test_updates_out_of_range_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(SettingError):
+        UpdateSettings(**wrong)

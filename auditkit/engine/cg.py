@@ -1,0 +1,156 @@
+"""The damped Gauss-Newton system by conjugate gradients, for any architecture.
+
+The operator needs products with the outputs' Jacobian and its transpose only, both by reverse mode
+(the first as the derivative of the second, which is linear): whatever can be differentiated twice
+will do. Kronecker factors precondition it, so that a handful of steps is enough. All queries are
+solved side by side on one graph per batch.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from scipy.stats import rankdata
+from torch import Tensor, nn
+
+from auditkit.batches import batches
+from auditkit.engine.curvature import Preconditioner
+from auditkit.engine.outputs import outputs_and_slopes, times_curvature
+from auditkit.engine.passes import Weights
+from auditkit.gradients import plain_kernels
+from auditkit.pool import Pool, Positions
+from auditkit.progress import SILENT, Progress
+from auditkit.subject import Task
+
+_STEPS = 12
+_SETTLED = 0.999
+_BATCH = 64
+
+
+def conjugate_gradients(
+    task: Task,
+    model: nn.Module,
+    pool: Pool,
+    positions: Positions,
+    *,
+    ridge: float,
+    start: Preconditioner,
+    device: torch.device,
+    steps: int = _STEPS,
+    settled: float = _SETTLED,
+    progress: Progress = SILENT,
+) -> Preconditioner:
+    """(H + ridge)^-1 as a function, H over the examples at `positions`.
+
+    A query is left alone once the ranks of its scores of these examples no longer change.
+
+    Args:
+        task: gives the outputs.
+        model: the trained model.
+        pool: the train pool.
+        positions: the examples that H is the mean of.
+        ridge: what is added to H, in its own units.
+        start: an approximate inverse.
+        device: where the model is.
+        steps: the most steps.
+        settled: Spearman's correlation between scores of one step and the next above which a query
+            counts as solved.
+        progress: is told of every step.
+    """
+
+    def solve(gradients: Weights) -> dict[str, Tensor]:
+        found = {name: torch.zeros_like(part) for name, part in gradients.items()}
+        left = {name: part.clone() for name, part in gradients.items()}
+        near = start(left)
+        search, size = dict(near), _inner(left, near)
+        scores, live = torch.zeros(()), torch.ones(len(size), dtype=torch.bool)
+        with progress.step("solving for the update", steps) as step:
+            for _ in range(steps):
+                image, response = _operator(task, model, pool, positions, search, device=device)
+                image = {name: image[name] + ridge * search[name] for name in search}
+                curvature = _inner(search, image)
+                moves = (curvature > 0) & live.to(curvature.device)
+                length = torch.where(moves, size / curvature, torch.zeros_like(size))
+                found = _plus(found, search, length)
+                left = _plus(left, image, -length)
+                before, scores = scores, scores + response * length[:, None]
+                step.advance()
+                if before.ndim:
+                    live &= _agreement(before, scores) < settled
+                if not live.any():
+                    break
+                near = start(left)
+                size, last = _inner(left, near), size
+                ratio = torch.where(last > 0, size / last, torch.zeros_like(size))
+                search = _plus(near, search, ratio)
+        return found
+
+    return solve
+
+
+def _operator(
+    task: Task,
+    model: nn.Module,
+    pool: Pool,
+    positions: Positions,
+    directions: Weights,
+    *,
+    device: torch.device,
+) -> tuple[dict[str, Tensor], Tensor]:
+    """H times directions [q, *shape], and the examples' change of loss along them, [q, example]."""
+    own = {name: weight for name, weight in model.named_parameters() if name in directions}
+    count = len(next(iter(directions.values())))
+    total = {name: torch.zeros_like(part) for name, part in directions.items()}
+    responses = []
+    for _, batch in batches(pool, positions, batch_size=_BATCH, device=device):
+        with plain_kernels(model):
+            outputs, slopes = outputs_and_slopes(task, model, batch)
+        pushed = [
+            _pushed(outputs, own, {name: part[q] for name, part in directions.items()})
+            for q in range(count)
+        ]
+        responses.append(torch.stack([(part * slopes).sum(dim=1) for part in pushed]))
+        for q, part in enumerate(pushed):
+            back = times_curvature(task, outputs.detach(), part) / len(positions)
+            found = torch.autograd.grad(
+                outputs, list(own.values()), back, retain_graph=True, allow_unused=True
+            )
+            for name, slope in zip(own, found, strict=True):
+                if slope is not None:
+                    total[name][q] += slope
+    return total, torch.cat(responses, dim=1)
+
+
+def _pushed(outputs: Tensor, weights: Weights, direction: Weights) -> Tensor:
+    """The outputs' derivative along a direction, by the derivative of the transposed product."""
+    cotangent = torch.zeros_like(outputs, requires_grad=True)
+    pulled = torch.autograd.grad(
+        outputs, list(weights.values()), cotangent, create_graph=True, allow_unused=True
+    )
+    pairs = [
+        (part * direction[name]).sum()
+        for name, part in zip(weights, pulled, strict=True)
+        if part is not None
+    ]
+    return torch.autograd.grad(torch.stack(pairs).sum(), cotangent, retain_graph=True)[0].detach()
+
+
+def _inner(one: Weights, other: Weights) -> Tensor:
+    """Inner products of stacked directions, one per query, [q]."""
+    parts = [(one[name] * other[name]).flatten(start_dim=1).sum(dim=1) for name in one]
+    return torch.stack(parts).sum(dim=0)
+
+
+def _plus(one: Weights, other: Weights, by: Tensor) -> dict[str, Tensor]:
+    """One + by * other, with one factor per query."""
+    return {
+        name: part + by.view(-1, *[1] * (part.ndim - 1)) * other[name] for name, part in one.items()
+    }
+
+
+def _agreement(before: Tensor, after: Tensor) -> Tensor:
+    """Spearman's correlation of two tables of scores, row by row, [q]."""
+    ranks = [rankdata(part.cpu().numpy(), axis=1) for part in (before, after)]
+    one, other = (rank - rank.mean(axis=1, keepdims=True) for rank in ranks)
+    norms = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+    return torch.from_numpy((one * other).sum(axis=1) / np.maximum(norms, 1e-12))

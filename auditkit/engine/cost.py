@@ -1,0 +1,64 @@
+"""What scores will cost, in plain inference passes over the pool, before any is computed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from auditkit.batches import collate
+from auditkit.engine.passes import Function
+from auditkit.pool import Pool
+
+_BACKWARD = 3.0
+"""A forward pass and a backward one that computes no gradients of weights, and what they cost."""
+
+_TANGENT = 2.6
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Estimates in plain inference passes over the pool, the base pass not counted.
+
+    Attributes:
+        finite: one pass per query and model.
+        tangent: one pass with a derivative carried along, per query and model.
+        products: one pass forward and backward, and products with all directions.
+    """
+
+    finite: float
+    tangent: float
+    products: float
+
+    @property
+    def first_order(self) -> float:
+        """The cheaper of the two ways to first-order scores."""
+        return min(self.tangent, self.products)
+
+
+def cost(
+    function: Function, model: nn.Module, pool: Pool, *, rows: int, moving: int, models: int
+) -> Cost:
+    """Count what scores of so many rows would cost.
+
+    Args:
+        function: the train-side measure.
+        model: the trained model.
+        pool: the examples to score.
+        rows: queries, or groups of them.
+        moving: how many numbers move.
+        models: the model and its checkpoints.
+    """
+    device = next(model.parameters()).device
+    batch = collate(pool, np.zeros(1, dtype=np.int64), device=device)
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        function(model, batch)
+    once = max(counter.get_total_flops(), 2 * moving, 1)
+    each = _BACKWARD + 2 * moving * rows / once
+    return Cost(
+        finite=float(rows * models), tangent=_TANGENT * rows * models, products=each * models
+    )

@@ -1,0 +1,145 @@
+"""The curvature of the loss by the outputs, and the directions that hold most of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from auditkit.batches import batches
+from auditkit.engine.passes import at_least_single
+from auditkit.pool import Pool, Positions
+from auditkit.progress import SILENT, Progress
+from auditkit.seeds import stream
+from auditkit.subject import Task
+
+if TYPE_CHECKING:
+    from auditkit.subject import Batch
+
+ROWS = 2_048
+"""How many rows are kept; the factorization costs their cube."""
+
+_EXAMPLES = 20_000
+_RANK = 8
+_WHOLE = 64
+_BATCH = 256
+
+
+@dataclass(frozen=True)
+class OutputRows:
+    """Directions of the outputs whose gradients are rows of R.
+
+    Attributes:
+        positions: int64 [row]; the example of each, in its pool.
+        cotangents: [row, output]; the direction, with the root of its weight in it.
+        share: the share of the outputs' curvature that these directions hold.
+        examples: how many examples H is the mean of.
+    """
+
+    positions: Positions
+    cotangents: Tensor
+    share: float
+    examples: int
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+
+def outputs_of(task: Task, model: nn.Module, batch: Batch) -> Tensor:
+    """The outputs, [n, k]; the losses as the only ones, [n, 1], of a task without any."""
+    if not task.has_outputs or task.likelihood is None:
+        return task.loss(model, batch)[:, None]
+    return task.outputs(model, batch)[0]
+
+
+def outputs_and_slopes(task: Task, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+    """The same outputs, and the loss's derivative by them, without gradient: both [n, k]."""
+    if not task.has_outputs or task.likelihood is None:
+        losses = task.loss(model, batch)[:, None]
+        return losses, torch.ones_like(losses)
+    outputs, targets = task.outputs(model, batch)
+    with torch.no_grad():
+        if task.likelihood == "gaussian":
+            return outputs, (outputs - targets) * (2 / outputs.shape[1])
+        wanted = nn.functional.one_hot(targets, outputs.shape[1])
+        return outputs, outputs.softmax(dim=1) - wanted
+
+
+def times_curvature(task: Task, outputs: Tensor, tangents: Tensor) -> Tensor:
+    """The loss's second derivative by the outputs times tangents of them, both [n, k]."""
+    if not task.has_outputs or task.likelihood is None:
+        return tangents  # the empirical Fisher matrix
+    if task.likelihood == "gaussian":
+        return tangents * (2 / outputs.shape[1])
+    chances = outputs.to(at_least_single(outputs.dtype)).softmax(dim=1)
+    return chances * (tangents - (chances * tangents).sum(dim=1, keepdim=True))
+
+
+def heaviest_rows(
+    task: Task,
+    model: nn.Module,
+    pool: Pool,
+    *,
+    rows: int = ROWS,
+    seed: int = 0,
+    device: torch.device,
+    progress: Progress = SILENT,
+) -> OutputRows:
+    """The output directions that hold most of the curvature, over up to 20,000 examples.
+
+    Directions of equal weight are chosen at random. What is left out is made up for by scaling the
+    rest, so that the trace stays.
+    """
+    random = stream(seed, "curvature rows")
+    chosen = np.sort(random.permutation(len(pool))[: min(len(pool), _EXAMPLES)])
+    generator = torch.Generator().manual_seed(seed)
+    found: list[Tensor] = []
+    total = 0.0
+    with torch.no_grad(), progress.step("weighing the curvature", len(chosen)) as step:
+        for where, batch in batches(pool, chosen, batch_size=_BATCH, device=device):
+            outputs = outputs_of(task, model, batch).cpu()
+            outputs = outputs.to(at_least_single(outputs.dtype))
+            roots, trace = _roots(task, outputs, generator)
+            found.append(roots)
+            total += trace
+            step.advance(len(where))
+    roots = torch.cat(found)  # [example, rank, output]
+    weights = roots.square().sum(dim=2).flatten().double().numpy()
+    shuffled = random.permutation(len(weights))
+    heaviest = np.sort(shuffled[np.argsort(-weights[shuffled], kind="stable")][:rows])
+    heaviest = heaviest[weights[heaviest] > 0] if (weights > 0).any() else heaviest[:1]
+    share = min(float(weights[heaviest].sum()) / total, 1.0) if total > 0 else 1.0
+    return OutputRows(
+        positions=chosen[heaviest // roots.shape[1]],
+        cotangents=roots.flatten(end_dim=1)[torch.from_numpy(heaviest)] / max(share, 1e-12) ** 0.5,
+        share=share,
+        examples=len(chosen),
+    )
+
+
+def _roots(task: Task, outputs: Tensor, generator: torch.Generator) -> tuple[Tensor, float]:
+    """Roots of each example's output curvature, [n, rank, k], and the sum of its traces."""
+    count, size = outputs.shape
+    if not task.has_outputs or task.likelihood is None:
+        return torch.ones_like(outputs)[:, None], float(count)
+    if task.likelihood == "gaussian":
+        if size <= _WHOLE:
+            return ((2 / size) ** 0.5 * torch.eye(size).to(outputs)).expand(
+                count, -1, -1
+            ), 2.0 * count
+        signs = 2 * torch.randint(0, 2, (count, _RANK, size), generator=generator) - 1
+        return (2 / size / _RANK) ** 0.5 * signs.to(outputs), 2.0 * count
+    chances = outputs.softmax(dim=1)
+    trace = float((chances * (1 - chances)).double().sum())
+    if size > _WHOLE:  # the root of diag(p) - p p^T whose rows are sqrt(p_c) (e_c - p)
+        top, classes = chances.topk(_RANK, dim=1)
+        rows = nn.functional.one_hot(classes, size).to(outputs) - chances[:, None]
+        return rows * top.sqrt()[:, :, None], trace
+    matrix = torch.diag_embed(chances) - chances[:, :, None] * chances[:, None]
+    values, vectors = torch.linalg.eigh(matrix)
+    kept = slice(max(size - _RANK, 1), None)  # the lowest belongs to a constant added to all scores
+    roots = values[:, kept].clamp(min=0).sqrt()
+    return (vectors[:, :, kept] * roots[:, None]).transpose(1, 2), trace

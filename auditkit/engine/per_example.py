@@ -1,0 +1,243 @@
+"""Gradients per example, of any function of (model, batch), by one forward and one backward pass.
+
+`Reader` watches the layers of `layers.py` and reads their gradients off inputs and slopes. What it
+cannot read (recurrent cells, attention's own matrices, weights used twice) it differentiates by
+`torch.func`, all examples at once where every operator allows it and one by one elsewhere. On the
+first examples it compares both ways, and layers that disagree are not read off: a Linear layer
+whose first axis is not the batch, for instance.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from auditkit.batches import collate, mapped
+from auditkit.checks import per_example
+from auditkit.engine.blocks import Block, Written
+from auditkit.engine.layers import Layer, Part, readable
+from auditkit.engine.passes import Function, at_least_single, call
+from auditkit.gradients import gradient, plain_kernels
+from auditkit.pool import Pool
+
+if TYPE_CHECKING:
+    from auditkit.subject import Batch
+
+Hook: TypeAlias = Callable[[nn.Module, tuple[Tensor, ...], Mapping[str, Tensor], Tensor], Tensor]
+
+_AGREE = 1e-2
+_FAILS = (RuntimeError, ValueError, TypeError, NotImplementedError)
+
+
+@dataclass
+class Use:
+    """One use of a layer in a forward pass: its input, and the slope at its output."""
+
+    value: Tensor
+    slope: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One batch, read.
+
+    Attributes:
+        values: what the function gave, [n].
+        uses: by layer, each of its uses that bore on the values.
+    """
+
+    values: Tensor
+    uses: Mapping[Layer, Sequence[Use]]
+
+
+class Reader:
+    """Reads gradients per example off a model.
+
+    Args:
+        model: the trained model, in evaluation mode; only its trainable parameters are looked at.
+        function: what is differentiated, where the ways of reading are compared.
+        pool: gives the examples on which they are.
+        device: where the model is.
+
+    Attributes:
+        layers: those that are read off.
+        rest: the remaining trainable parameters; None if there are none.
+        one_by_one: whether the rest has to be differentiated one example after another.
+
+    Raises:
+        TaskError: the function does not depend on trainable weights of the model.
+    """
+
+    def __init__(
+        self, model: nn.Module, function: Function, pool: Pool, *, device: torch.device
+    ) -> None:
+        self.model = model
+        self.layers = list(readable(model))
+        self.one_by_one = False
+        self.layers = self._agreeing(function, pool, device)
+        read = {name for layer in self.layers for name in layer.weights}
+        rest = {name: weight.shape for name, weight in _trainable(model).items()}
+        rest = {name: shape for name, shape in rest.items() if name not in read}
+        self.rest = Part(rest) if rest else None
+
+    @property
+    def parts(self) -> list[Part]:
+        """All trainable parameters: the layers' and the rest."""
+        return [*self.layers, *([self.rest] if self.rest else [])]
+
+    def blocks(self, function: Function, batch: Batch) -> tuple[Tensor, dict[Part, Block]]:
+        """What the function gives, [n], and its gradients per example by part.
+
+        A part that does not bear on the function has no block.
+        """
+        reading = self.read(function, batch)
+        found: dict[Part, Block] = {
+            layer: block_of(layer, uses) for layer, uses in reading.uses.items()
+        }
+        if self.rest is not None:
+            found[self.rest] = Written(self._rest(function, batch, len(reading.values)))
+        return reading.values, found
+
+    def read(self, function: Function, batch: Batch) -> Reading:
+        """Run the function once, forward and backward, and keep what the layers saw.
+
+        Gradients by weights are never computed: the weights are held fixed, and the slopes alone
+        are sent back.
+        """
+        fixed = {name: weight.detach() for name, weight in self.model.named_parameters()}
+        probe = torch.zeros((), requires_grad=True, device=next(iter(fixed.values())).device)
+        uses: dict[Layer, list[Use]] = {layer: [] for layer in self.layers}
+        hooks = [
+            layer.module.register_forward_hook(_watch(uses[layer], probe), with_kwargs=True)
+            for layer in self.layers
+        ]
+        try:
+            values = call(function, self.model, batch, fixed)
+            if values.requires_grad:
+                torch.autograd.grad(values.sum(), probe, allow_unused=True)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        seen = {
+            layer: [use for use in found if use.slope is not None] for layer, found in uses.items()
+        }
+        return Reading(values.detach(), {layer: found for layer, found in seen.items() if found})
+
+    def _rest(self, function: Function, batch: Batch, count: int) -> Tensor:
+        """Gradients by the rest of the parameters, [n, size]."""
+        assert self.rest is not None  # noqa: S101 - tells the type checker
+        weights = {
+            name: w for name, w in _trainable(self.model).items() if name in self.rest.weights
+        }
+        held = {name: weight.detach() for name, weight in weights.items()}
+
+        def one(held: Mapping[str, Tensor], example: Batch) -> Tensor:
+            return call(function, self.model, mapped(example, lambda part: part[None]), held)[0]
+
+        if not self.one_by_one:
+            try:
+                with plain_kernels(self.model):
+                    gradients = torch.func.vmap(torch.func.grad(one), in_dims=(None, 0))(
+                        held, batch
+                    )
+                return self.rest.pack(gradients)
+            except _FAILS:  # an operator, or the task itself, that cannot be batched over
+                self.one_by_one = True
+        rows = []
+        for place in range(count):
+            where = slice(place, place + 1)
+            alone = mapped(batch, operator.itemgetter(where))
+            value = call(function, self.model, alone, weights).sum()
+            found = torch.autograd.grad(value, list(weights.values()), allow_unused=True)
+            parts = zip(weights.items(), found, strict=True)
+            rows.append(
+                {
+                    n: (torch.zeros_like(w) if part is None else _dense(part))
+                    for (n, w), part in parts
+                }
+            )
+        return self.rest.pack({name: torch.stack([row[name] for row in rows]) for name in weights})
+
+    def _agreeing(self, function: Function, pool: Pool, device: torch.device) -> list[Layer]:
+        """The layers whose gradients are those of each example alone."""
+        places = np.unique(np.array([0, len(pool) - 1], dtype=np.int64))
+        together = collate(pool, places, device=device)
+        per_example(call(function, self.model, together, None), pool, places, what="measure")
+        reading = self.read(function, together)
+        alone = []
+        for place in places:
+            batch = collate(pool, np.array([place], dtype=np.int64), device=device)
+            alone.append(gradient(call(function, self.model, batch, None).sum(), self.model))
+        agreeing = []
+        for layer in self.layers:
+            uses = reading.uses.get(layer, ())
+            if all(len(use.value) == _length(use.slope) == len(places) for use in uses):
+                found = block_of(layer, uses).written() if uses else None
+                if all(_same(layer, found, row, one) for row, one in enumerate(alone)):
+                    agreeing.append(layer)
+        return agreeing
+
+
+def block_of(layer: Layer, uses: Sequence[Use]) -> Block:
+    """The gradients of all uses of a layer, in single precision at least."""
+    blocks = []
+    for use in uses:
+        slope = cast(Tensor, use.slope)
+        slope = slope.to(at_least_single(slope.dtype))
+        value = use.value.to(slope.dtype) if use.value.is_floating_point() else use.value
+        blocks.append(layer.block(value, slope))
+    if len(blocks) == 1:
+        return blocks[0]
+    return Written(torch.stack([block.written() for block in blocks]).sum(dim=0))
+
+
+def _trainable(model: nn.Module) -> dict[str, Tensor]:
+    return {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+
+
+def _watch(uses: list[Use], probe: Tensor) -> Hook:
+    """A forward hook that keeps the input and asks for the slope at the output."""
+
+    def hook(
+        _: nn.Module,
+        arguments: tuple[Tensor, ...],
+        named: Mapping[str, Tensor],
+        output: Tensor,
+    ) -> Tensor:
+        value = arguments[0] if arguments else named["input"]
+        use = Use(value.detach())
+        # In precision of the output: the probe adds nothing and makes it differentiable.
+        watched = output if output.requires_grad else output + probe.to(output.dtype)
+        watched.register_hook(  # type: ignore[no-untyped-call]  # as in torch
+            lambda slope: setattr(use, "slope", slope.detach())
+        )
+        uses.append(use)
+        return watched
+
+    return hook
+
+
+def _same(layer: Layer, found: Tensor | None, row: int, alone: Mapping[str, Tensor]) -> bool:
+    """Whether a row of the block is the gradient that the example has when it runs alone."""
+    names = [name for name in layer.weights if name in alone]
+    if found is None or not names:
+        return found is None and not names
+    mine = layer.unpack(found[row : row + 1])
+    difference = sum(float((mine[name][0] - _dense(alone[name])).abs().sum()) for name in names)
+    return (
+        difference <= _AGREE * sum(float(_dense(alone[name]).abs().sum()) for name in names) + 1e-12
+    )
+
+
+def _length(slope: Tensor | None) -> int:
+    return 0 if slope is None else len(slope)
+
+
+def _dense(part: Tensor) -> Tensor:
+    return part.to_dense() if part.is_sparse else part

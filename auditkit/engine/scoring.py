@@ -1,0 +1,312 @@
+"""From queries to scores: gradients, directions, steps and responses, some queries at a time.
+
+What `forward_inf.py` says in prose, for one pool and one set of settings. Queries are taken in
+blocks that fit into memory; each block is scored on the whole pool under the model and each of its
+checkpoints, and handed on as a tile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from auditkit.engine.cost import Cost, cost
+from auditkit.engine.passes import Function, LocalExecutor
+from auditkit.engine.per_example import Reader
+from auditkit.engine.preconditioner import Chosen
+from auditkit.engine.products import products, query_directions
+from auditkit.engine.response import Response, Responses
+from auditkit.engine.sphere import away
+from auditkit.engine.update import Query, Update, UpdateSettings, make_update
+from auditkit.errors import SettingError
+from auditkit.pool import Pool, Positions
+from auditkit.progress import Progress
+from auditkit.seeds import stream
+from auditkit.subject import Task
+
+_HELD = 2**26
+"""How many numbers a block of queries may hold: gradients and scores, 256 MiB in float32 each."""
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """The trained model or one of its checkpoints, and its weight in the average."""
+
+    place: int
+    model: nn.Module
+    weight: float
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Scores of some rows on the whole pool.
+
+    Attributes:
+        rows: which rows.
+        values: float64 [row, example].
+        steps: float64 [row]; how far the weights moved, averaged; 0 for first-order responses.
+    """
+
+    rows: slice
+    values: npt.NDArray[np.float64]
+    steps: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sides:
+    """What is measured where, and how: the settings of one engine that scores depend on.
+
+    Attributes:
+        query: the query-side measure.
+        train: the train-side measure.
+        train_name: its name, for messages.
+        response: what is read off the train side.
+        rise: how far the query's measure is to rise.
+        update: how else the weights move.
+    """
+
+    query: Function
+    train: Function
+    train_name: str
+    response: Response
+    rise: float
+    update: UpdateSettings
+
+
+@dataclass
+class Advice:
+    """What there is to say of scores after they were computed.
+
+    Attributes:
+        short: updates whose measure could not be raised as far as was asked.
+        differenced: whether derivatives were central differences.
+        whole: whether whole models ran where only a part of them moved.
+    """
+
+    short: int = 0
+    differenced: bool = False
+    whole: bool = False
+
+    def sentences(self, *, updates: int, rise: float) -> list[str]:
+        """In sentences."""
+        found = []
+        if self.short:
+            found.append(
+                f"The measure of {self.short} of {updates} queries cannot be raised by {rise:g}; "
+                "their updates go half as far as it rises."
+            )
+        if self.differenced:
+            found.append(
+                "An operator of the model has no forward derivative; central differences were "
+                'taken instead, which are less exact: response="products" needs none.'
+            )
+        if self.whole:
+            found.append(
+                "The model cannot be traced (torch.fx), so the part of it that does not move was "
+                "run again for every query."
+            )
+        return found
+
+
+class Scoring:
+    """Scores queries on pools; see the module's docstring.
+
+    Args:
+        task: for its losses, which replayed examples are measured by.
+        train: the train pool; its size is what scores are divided by.
+        sides: what is measured, and how.
+        models: gives the model and its checkpoints, anew each time.
+        chosen: gives the preconditioner of one of them.
+        executor: runs the passes.
+        progress: is told of every row.
+        seed: for replayed examples and sphere points.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        train: Pool,
+        sides: Sides,
+        *,
+        models: Callable[[], Iterable[Weighed]],
+        chosen: Callable[[Weighed], Chosen],
+        executor: LocalExecutor,
+        progress: Progress,
+        seed: int,
+    ) -> None:
+        self.task, self.train, self.sides = task, train, sides
+        self._models, self._chosen = models, chosen
+        self._executor, self._progress, self._seed = executor, progress, seed
+        self._bases: WeakKeyDictionary[Pool, dict[int, Tensor]] = WeakKeyDictionary()
+        self.advice = Advice()
+
+    def tiles(self, queries: Pool, rows: Sequence[Positions], pool: Pool) -> Iterator[Tile]:
+        """Scores of each row of queries on the pool, block by block.
+
+        Raises:
+            StepError: a query's measure has no gradient or cannot be raised at all.
+        """
+        way = self._way(pool, rows)
+        for where in self._blocks(len(rows), pool):
+            block = list(rows[where])
+            values = np.zeros((len(block), len(pool)), dtype=np.float64)
+            steps = np.zeros(len(block), dtype=np.float64)
+            total = 0.0
+            for one in self._models():
+                found, moved = self._scores(way, one, queries, block, pool)
+                values += one.weight * found.double().numpy()
+                steps += one.weight * np.array(moved)
+                total += one.weight
+            yield Tile(where, values / total, steps / total)
+
+    def cost(self, pool: Pool, *, rows: int) -> Cost:
+        """What scores of so many rows will cost, in inference passes over the pool."""
+        models = list(self._models())
+        moving = sum(w.numel() for w in _moving(models[0].model).values())
+        return cost(
+            self.sides.train, models[0].model, pool, rows=rows, moving=moving, models=len(models)
+        )
+
+    def _way(self, pool: Pool, rows: Sequence[Positions]) -> Response:
+        """The response, with `first-order` decided: by counting, so that it is repeatable."""
+        if self.sides.response != "first-order":
+            return self.sides.response
+        estimate = self.cost(pool, rows=len(rows))
+        return "tangent" if estimate.tangent < estimate.products else "products"
+
+    def _blocks(self, count: int, pool: Pool) -> Iterator[slice]:
+        first = next(iter(self._models()))
+        size = sum(weight.numel() for weight in _moving(first.model).values())
+        at_once = max(_HELD // max(size, len(pool)), 1)
+        for start in range(0, count, at_once):
+            yield slice(start, min(start + at_once, count))
+
+    def _scores(
+        self, way: Response, one: Weighed, queries: Pool, rows: list[Positions], pool: Pool
+    ) -> tuple[Tensor, list[float]]:
+        """Scores [row, example] under one model, in units of influence, and its steps."""
+        if way == "products":
+            return self._by_products(one, queries, rows, pool)
+        responses = Responses(
+            self.sides.train,
+            one.model,
+            pool,
+            moving=list(_moving(one.model)),
+            executor=self._executor,
+            device=self._executor.device,
+            what=self.sides.train_name,
+        )
+        base = self._base(responses, one, pool) if way == "finite" else None
+        updates = self._updates(one, queries, rows, length=way == "finite")
+        found: list[Tensor] = []
+        with self._progress.step("scoring queries", len(rows)) as step:
+            for start in range(0, len(rows), responses.at_once):
+                some = updates[start : start + responses.at_once]
+                if base is None:
+                    found.append(responses.tangents([own.direction for own in some]))
+                else:
+                    moved = responses.moved([own.moved(one.model) for own in some])
+                    lengths = torch.tensor([own.step for own in some], dtype=torch.float64)
+                    found.append((moved.double() - base.double()) / lengths[:, None])
+                step.advance(len(some))
+        self.advice.differenced |= not responses.forward_mode
+        self.advice.whole |= responses.untraced
+        steps = [own.step for own in updates] if base is not None else [0.0] * len(rows)
+        return torch.cat(found) / len(self.train), steps
+
+    def _by_products(
+        self, one: Weighed, queries: Pool, rows: list[Positions], pool: Pool
+    ) -> tuple[Tensor, list[float]]:
+        device = self._executor.device
+        reader = Reader(one.model, self.sides.train, pool, device=device)
+        directions = query_directions(
+            self.sides.query,
+            reader,
+            queries,
+            rows,
+            precondition=self._chosen(one).solve,
+            device=device,
+        )
+        found = products(self.sides.train, reader, pool, directions, executor=self._executor)
+        return found / len(self.train), [0.0] * len(rows)
+
+    def _updates(
+        self, one: Weighed, queries: Pool, rows: list[Positions], *, length: bool
+    ) -> list[Update]:
+        """The update of each row: directions of all of them at once, then each one's step."""
+        asked = [self._query(one, queries, positions) for positions in rows]
+        slopes = [query.gradient() for query in asked]
+        solve = self._chosen(one).solve
+        stacked = {name: torch.stack([own[name] for own in slopes]) for name in slopes[0]}
+        solved = solve(stacked)
+        found = []
+        for row, query in enumerate(asked):
+            direction = {name: part[row] for name, part in solved.items()}
+            if not length:
+                found.append(Update(direction, 1.0, 0.0))
+                continue
+            update = make_update(
+                query,
+                direction,
+                slopes[row],
+                precondition=solve,
+                rise=self.sides.rise,
+                settings=self.sides.update,
+                replayed=partial(self._replayed, one),
+            )
+            self.advice.short += update.rise < self.sides.rise
+            found.append(update)
+        return found
+
+    def _query(self, one: Weighed, queries: Pool, positions: Positions) -> Query:
+        query = Query(
+            self.sides.query, one.model, queries, positions, self._executor, self._executor.device
+        )
+        radius = self.sides.update.sphere
+        return query if radius is None else away(query, radius=radius, seed=self._seed)
+
+    def _replayed(self, one: Weighed, number: int) -> Query:
+        """Training examples of one move of an update, measured by their loss."""
+        count = min(self.sides.update.replay, len(self.train))
+        places = stream(self._seed, f"replayed {number}").permutation(len(self.train))[:count]
+        return Query(
+            self.task.loss,
+            one.model,
+            self.train,
+            np.sort(places),
+            self._executor,
+            self._executor.device,
+        )
+
+    def _base(self, responses: Responses, one: Weighed, pool: Pool) -> Tensor:
+        """The unmoved measure of the pool, taken once per model."""
+        kept = self._bases.setdefault(pool, {})
+        if one.place not in kept:
+            kept[one.place] = responses.base()
+        return kept[one.place]
+
+
+def grouped(queries: Pool, groups: Sequence[str] | None) -> dict[str, Positions]:
+    """Positions of the queries by row: their own ids, or the groups' names.
+
+    Raises:
+        SettingError: more or fewer names than queries.
+    """
+    names = queries.ids if groups is None else groups
+    if len(names) != len(queries):
+        raise SettingError(f"There are {len(names)} group names for {len(queries)} queries.")
+    rows: dict[str, list[int]] = {}
+    for position, name in enumerate(names):
+        rows.setdefault(name, []).append(position)
+    return {name: np.array(places, dtype=np.int64) for name, places in rows.items()}
+
+
+def _moving(model: nn.Module) -> dict[str, Tensor]:
+    return {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
