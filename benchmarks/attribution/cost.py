@@ -76,11 +76,11 @@ def predicted(results: Results, job: str, way: Way, queries: int) -> float:
 
 def run(
     results: Results, name: str, counts: Sequence[int], *, only: str, again: bool, limit: float,
-    cache: Path,
+    repeats: int, cache: Path,
 ) -> None:  # fmt: skip
     """Measure what is missing; the ways take turns within each repeat."""
     file = prepare(name, cache)
-    for repeat in range(REPEATS):
+    for repeat in range(repeats):
         for queries in counts:
             for way in WAYS:
                 about, key = (name, way.group, way.name), (str(queries), str(repeat))
@@ -137,12 +137,13 @@ def table(results: Results) -> str:
 @click.option("--only", default="", help="Ways whose names begin with this.")
 @click.option("--again", is_flag=True, help="Measure again what is in the output file.")
 @click.option("--limit", default=300.0, help="Seconds beyond which a cell is left out.")
+@click.option("--repeats", default=REPEATS, help="How often short cells are measured.")
 @click.option("--cache", type=click.Path(path_type=Path), default=CACHE)
 @click.option("--out", type=click.Path(path_type=Path), default=OUT)
 @click.option("--cell", default="", help="Measure this cell in this process.")
 def main(
     names: tuple[str, ...], *, queries: str, only: str, again: bool, limit: float,
-    cache: Path, out: Path, cell: str,
+    repeats: int, cache: Path, out: Path, cell: str,
 ) -> None:  # fmt: skip
     """Measure what is missing in the output file and print the tables."""
     if cell:
@@ -156,7 +157,9 @@ def main(
     results = Results.read(out)
     for name in names or JOBS:
         counts = [int(count) for count in queries.split(",") if count] or JOBS[name].queries
-        run(results, name, counts, only=only, again=again, limit=limit, cache=cache)
+        run(
+            results, name, counts, only=only, again=again, limit=limit, repeats=repeats, cache=cache
+        )
     click.echo(table(results))
 
 
