@@ -115,17 +115,33 @@ def figure(results: Results, about: Sequence[str], queries: int) -> str:
     return said
 
 
+def further(results: Results, about: Sequence[str]) -> str:
+    """Passes that each query beyond the first costs, from the cells of one and of eight."""
+    one, eight = (
+        statistics.median(float(cell["scores"]) / float(cell["pass"]) for cell in cells)
+        if cells else None
+        for cells in (
+            [cell for repeat in range(REPEATS)
+             if "scores" in (cell := results.get(*about, str(queries), str(repeat)))]
+            for queries in (1, 8)
+        )
+    )  # fmt: skip
+    return "" if one is None or eight is None else f"{(eight - one) / 7:.2f}"
+
+
 def table(results: Results) -> str:
     """Markdown: passes and added memory per way and number of queries."""
     lines = []
     for name, job in JOBS.items():
         lines += [f"**{job.title}**", "",
                   "| weights, quantity | way | "
-                  + " | ".join(f"{count:,}" for count in job.queries) + " |",
-                  "|---|---|" + "---|" * len(job.queries)]  # fmt: skip
+                  + " | ".join(f"{count:,}" for count in job.queries)
+                  + " | each beyond the first |",
+                  "|---|---|" + "---|" * (len(job.queries) + 1)]  # fmt: skip
         for way in WAYS:
             cells = [figure(results, (name, way.group, way.name), n) for n in job.queries]
             if any(cells):
+                cells.append(further(results, (name, way.group, way.name)))
                 lines.append(f"| {way.group} | {way.name} | " + " | ".join(cells) + " |")
         lines.append("")
     return "\n".join(lines)
