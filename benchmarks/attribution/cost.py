@@ -100,33 +100,33 @@ def run(
                 click.echo(f"{' | '.join((*about, *key))}: {cell}", err=True)
 
 
+def measured(results: Results, about: Sequence[str], queries: int) -> list[Cell]:
+    """The repeats of a cell that have figures."""
+    cells = (results.get(*about, str(queries), str(repeat)) for repeat in range(REPEATS))
+    return [cell for cell in cells if "scores" in cell]
+
+
+def passes(cells: Sequence[Cell], part: str = "scores") -> float:
+    """The median over repeats of the time of one part, in plain passes."""
+    return statistics.median(float(cell[part]) / float(cell["pass"]) for cell in cells)
+
+
 def figure(results: Results, about: Sequence[str], queries: int) -> str:
-    """Passes and MiB of a cell: medians over repeats; or why there are none."""
-    cells = [results.get(*about, str(queries), str(repeat)) for repeat in range(REPEATS)]
-    good = [cell for cell in cells if "scores" in cell]
-    if not good:
-        return "skipped" if "would take" in str(cells[0].get("skipped")) else ""
-    passes = statistics.median(float(cell["scores"]) / float(cell["pass"]) for cell in good)
-    memory = statistics.median(float(cell["added MiB"]) for cell in good)
-    said = f"{passes:.1f}, {memory:.0f} MiB"
-    if "factors" in good[0]:
-        fitting = statistics.median(float(cell["factors"]) / float(cell["pass"]) for cell in good)
-        said += f" (factors {fitting:.1f})" if fitting >= 0.05 else ""
-    return said
+    """Passes and MiB of a cell: medians over repeats; or that it was left out."""
+    cells = measured(results, about, queries)
+    if not cells:
+        left_out = "would take" in str(results.get(*about, str(queries), "0").get("skipped"))
+        return "left out" if left_out else ""
+    memory = statistics.median(float(cell["added MiB"]) for cell in cells)
+    fitting = passes(cells, "factors") if "factors" in cells[0] else 0.0
+    factors = f" (factors {fitting:.1f})" if fitting >= 0.05 else ""
+    return f"{passes(cells):.1f}, {memory:.0f} MiB{factors}"
 
 
 def further(results: Results, about: Sequence[str]) -> str:
     """Passes that each query beyond the first costs, from the cells of one and of eight."""
-    one, eight = (
-        statistics.median(float(cell["scores"]) / float(cell["pass"]) for cell in cells)
-        if cells else None
-        for cells in (
-            [cell for repeat in range(REPEATS)
-             if "scores" in (cell := results.get(*about, str(queries), str(repeat)))]
-            for queries in (1, 8)
-        )
-    )  # fmt: skip
-    return "" if one is None or eight is None else f"{(eight - one) / 7:.2f}"
+    one, eight = (measured(results, about, queries) for queries in (1, 8))
+    return f"{(passes(eight) - passes(one)) / 7:.2f}" if one and eight else ""
 
 
 def table(results: Results) -> str:
