@@ -83,6 +83,10 @@ class ForwardINF:
         update: how else the weights are to move.
         damping: of the curvature; 1 is what suited each preconditioner where it was tried (see
             `preconditioner.py`), 0 none beside the weight decay.
+        relative: divide each score by the root of the example's influence on itself: unusual
+            examples no longer score high for every query, and with one measure on both sides a copy
+            of the query always comes first (RelatIF, Barshan et al. 2020). Takes a gradient per
+            training example, once.
         seed: for curvature samples, folds and replays.
         device: torch's name of the device to work on.
         batch_size: examples per forward pass; halved where memory runs out.
@@ -109,9 +113,10 @@ class ForwardINF:
         train_measure: Measure = "auto",
         response: Response = "finite",
         parameters: str | None = None,
-        rise: float = 1.0,
+        rise: float = 0.1,
         update: UpdateSettings | None = None,
         damping: float = 1.0,
+        relative: bool = False,
         seed: int = 0,
         device: str | torch.device = "cpu",
         batch_size: int | None = None,
@@ -142,6 +147,7 @@ class ForwardINF:
             response=response,
             rise=rise,
             update=update or UpdateSettings(),
+            relative=relative,
         )
         self._scoring = self._scoring_of(self._sides)
 

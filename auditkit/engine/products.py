@@ -70,14 +70,7 @@ def query_directions(
         }
     if precondition is as_it_is:
         return gradients
-    names: dict[str, Tensor] = {}
-    like = _sample(next(iter(gradients.values())))
-    for part in reader.parts:
-        size = sum(shape.numel() for shape in part.weights.values())
-        block = gradients.get(part, Written(like.new_zeros(len(rows), size)))
-        names |= part.unpack(block.written())
-    solved = precondition(names)
-    return {part: Written(part.pack(solved)) for part in reader.parts}
+    return _solved(gradients, reader, precondition)
 
 
 def products(
@@ -99,6 +92,43 @@ def products(
         return torch.stack(found).sum(dim=0)
 
     return executor.each(pool, run, batch_size=BATCH, doing="multiplying gradients").T
+
+
+def own_products(
+    function: Function,
+    reader: Reader,
+    pool: Pool,
+    *,
+    precondition: Preconditioner,
+    executor: Executor,
+) -> Tensor:
+    """Each example's gradient times its own preconditioned gradient, [example]."""
+
+    def run(batch: Batch, where: Positions) -> Tensor:
+        values, blocks = reader.blocks(function, batch)
+        per_example(values, pool, where, what="measure")
+        solved = _solved(blocks, reader, precondition)
+        found = [(b.written() * solved[part].written()).sum(dim=1) for part, b in blocks.items()]
+        return torch.stack(found).sum(dim=0)
+
+    return executor.each(
+        pool, run, batch_size=BATCH, doing="measuring each example's own influence"
+    )
+
+
+def _solved(
+    gradients: Mapping[Part, Block], reader: Reader, precondition: Preconditioner
+) -> Directions:
+    """The preconditioned gradients; zero where a part has none."""
+    names: dict[str, Tensor] = {}
+    like = _sample(next(iter(gradients.values())))
+    count = len(next(iter(gradients.values())))
+    for part in reader.parts:
+        size = sum(shape.numel() for shape in part.weights.values())
+        block = gradients.get(part, Written(like.new_zeros(count, size)))
+        names |= part.unpack(block.written())
+    solved = precondition(names)
+    return {part: Written(part.pack(solved)) for part in reader.parts}
 
 
 def _means(rows: list[Positions]) -> Tensor:

@@ -21,7 +21,7 @@ from auditkit.engine.cost import Cost, cost
 from auditkit.engine.passes import Function, LocalExecutor
 from auditkit.engine.per_example import Reader
 from auditkit.engine.preconditioner import Chosen
-from auditkit.engine.products import products, query_directions
+from auditkit.engine.products import own_products, products, query_directions
 from auditkit.engine.response import Response, Responses
 from auditkit.engine.sphere import away
 from auditkit.engine.update import Query, Update, UpdateSettings, make_update
@@ -70,6 +70,7 @@ class Sides:
         response: what is read off the train side.
         rise: how far the query's measure is to rise.
         update: how else the weights move.
+        relative: whether scores are divided by the root of each example's own influence.
     """
 
     query: Function
@@ -78,6 +79,7 @@ class Sides:
     response: Response
     rise: float
     update: UpdateSettings
+    relative: bool = False
 
 
 @dataclass
@@ -145,6 +147,7 @@ class Scoring:
         self._models, self._chosen = models, chosen
         self._executor, self._progress, self._seed = executor, progress, seed
         self._bases: WeakKeyDictionary[Pool, dict[int, Tensor]] = WeakKeyDictionary()
+        self._own: WeakKeyDictionary[Pool, dict[int, Tensor]] = WeakKeyDictionary()
         self.advice = Advice()
 
     def tiles(self, queries: Pool, rows: Sequence[Positions], pool: Pool) -> Iterator[Tile]:
@@ -161,6 +164,8 @@ class Scoring:
             total = 0.0
             for one in self._models():
                 found, moved = self._scores(way, one, queries, block, pool)
+                if self.sides.relative:
+                    found = found / self._norms(one, pool)
                 values += one.weight * found.double().numpy()
                 steps += one.weight * np.array(moved)
                 total += one.weight
@@ -291,6 +296,26 @@ class Scoring:
         if one.place not in kept:
             kept[one.place] = responses.base()
         return kept[one.place]
+
+    def _norms(self, one: Weighed, pool: Pool) -> Tensor:
+        """The root of each example's influence on itself, [example], taken once per model.
+
+        By it, a score is the cosine of two gradients in the preconditioner's metric, but for the
+        query's own length (RelatIF; Barshan et al. 2020, section 4).
+        """
+        kept = self._own.setdefault(pool, {})
+        if one.place not in kept:
+            reader = Reader(one.model, self.sides.train, pool, device=self._executor.device)
+            own = own_products(
+                self.sides.train,
+                reader,
+                pool,
+                precondition=self._chosen(one).solve,
+                executor=self._executor,
+            )
+            kept[one.place] = (own / len(self.train)).clamp(min=0).sqrt()
+        # An example without a gradient has no influence, whatever its score is divided by.
+        return torch.where(kept[one.place] > 0, kept[one.place], torch.ones(()))
 
 
 def grouped(queries: Pool, groups: Sequence[str] | None) -> dict[str, Positions]:

@@ -200,9 +200,9 @@ def _length(
 ) -> tuple[float, float]:
     """The step along a direction, signed, and the move of the measure it was sought for."""
     sign, slope = -1.0 if settings.descend else 1.0, _slope(slopes, direction)
-    _check_slope(query, slope)
     if settings.step is not None:
         return sign * settings.step, rise
+    _check_slope(query, slope)
     base = query.mean()
 
     def rise_at(step: float) -> float:
