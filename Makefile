@@ -7,6 +7,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= runs
+BENCH := .venv-bench
 
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
@@ -22,9 +23,8 @@ test: $(VENV)/.test
 	$(BIN)/python -m pytest
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir site
 
-bench: $(VENV)/.test
-	@test -d benchmarks || { echo "There is no folder benchmarks/ here."; exit 2; }
-	$(BIN)/python -m benchmarks
+bench: $(BENCH)/.bench
+	OMP_NUM_THREADS=1 TQDM_DISABLE=1 $(BENCH)/bin/python -W ignore -m benchmarks
 
 constraints: $(VENV)/.test
 	$(BIN)/python -m pip freeze --exclude-editable | grep -v -e '^#' -e ' @ ' \
@@ -32,7 +32,7 @@ constraints: $(VENV)/.test
 	mv constraints.txt.new constraints.txt
 
 clean:
-	rm -rf $(VENV) build dist site
+	rm -rf $(VENV) $(BENCH) build dist site
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -45,3 +45,12 @@ $(VENV)/.base: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python
 	$(INSTALL) --editable ".[test,docs]"
 	touch $@ $(VENV)/.base
+
+# Peers want an older numpy than the tests' environment has, and one of them names a package that
+# it does not use and that must not come in: see benchmarks/requirements.txt.
+$(BENCH)/.bench: pyproject.toml benchmarks/requirements.txt benchmarks/requirements-apart.txt
+	@test -d benchmarks || { echo "There is no folder benchmarks/ here."; exit 2; }
+	$(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/python -m pip install --quiet --requirement benchmarks/requirements.txt --editable .
+	$(BENCH)/bin/python -m pip install --quiet --no-deps --requirement benchmarks/requirements-apart.txt
+	touch $@

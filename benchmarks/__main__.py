@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from benchmarks import memory, mislabel, real_input, truth
+from benchmarks.attribution import cost, lds, leakage
 
-mislabel.main(standalone_mode=False)
-memory.main(standalone_mode=False)
-real_input.main(standalone_mode=False)
-truth.main(standalone_mode=False)
+for script in (mislabel, memory, real_input, truth, lds, leakage, cost):
+    script.main([], standalone_mode=False)

@@ -15,94 +15,23 @@ queries, is left out and says so. Finished cells are kept in the output file.
 
 from __future__ import annotations
 
-import importlib
 import json
-import resource
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
-import numpy as np
-import torch
-from torch import nn
 
-from auditkit import ClassificationTask, Pool, Recipe
-from auditkit.training import epochs
-from benchmarks.attribution.case import Case, NotOfferedError
-from benchmarks.attribution.networks import cnn, resnet18
+from benchmarks.attribution.case import NotOfferedError
+from benchmarks.attribution.cells import JOBS, measure, prepare
 from benchmarks.attribution.results import Cell, Results
-from benchmarks.attribution.settings import Data
 from benchmarks.attribution.truth import CACHE
-from benchmarks.attribution.ways import PLAIN, WAYS, Way, inference
-from benchmarks.fashion import DEVIATION, MEAN, read_images
+from benchmarks.attribution.ways import PLAIN, WAYS, Way
 
 OUT = Path("benchmarks/results/attribution-cost.json")
-RECIPE = Recipe(optimizer="sgd", learning_rate=0.02, momentum=0.9, weight_decay=5e-4)
 REPEATS, SHORT = 3, 30.0
-
-
-@dataclass(frozen=True)
-class Job:
-    """A network, how many images it is trained and scored on, and the numbers of queries."""
-
-    title: str
-    network: Callable[[int], nn.Sequential]
-    images: int
-    queries: tuple[int, ...]
-
-
-JOBS = {
-    "cnn": Job("CNN, 150,078 weights, 10,000 images", cnn, 10_000, (1, 8, 64, 1_000)),
-    "resnet18": Job("ResNet-18, GroupNorm, width 32, 2,000 images", resnet18, 2_000, (1, 8)),
-}
-
-
-def prepare(name: str, cache: Path) -> Path:
-    """Train the network for two epochs, once; the file holds its weights and the images."""
-    file = cache / f"cost-{name}.npz"
-    if not file.exists():
-        job, arrays = JOBS[name], {}
-        for role, part, count in (("train", "train", job.images), ("query", "t10k", 1_000)):
-            images, labels = read_images(part)
-            arrays[f"{role}_x"] = (
-                (images[:count, None] / np.float32(255) - MEAN) / DEVIATION
-            ).astype(np.float32)
-            arrays[f"{role}_y"] = labels[:count]
-        model, pool = job.network(0), Pool.from_arrays(arrays["train_x"], arrays["train_y"])
-        for _ in epochs(model, ClassificationTask(model), pool, RECIPE, count=2):
-            pass
-        file.parent.mkdir(parents=True, exist_ok=True)
-        weights = {f"weight {key}": value.numpy() for key, value in model.state_dict().items()}
-        np.savez(file, **arrays, **weights)
-    return file
-
-
-def load(name: str, file: Path, *, queries: int, images: int | None = None) -> Case:
-    """The network with its weights, and as many queries and images as asked for."""
-    stored, model = np.load(file), JOBS[name].network(0).eval()
-    model.load_state_dict({key: torch.from_numpy(stored[f"weight {key}"])
-                           for key in model.state_dict()})  # fmt: skip
-    data = Data(*(torch.from_numpy(stored[key][:count].copy()) for key, count in (
-        ("train_x", images), ("train_y", images), ("query_x", queries), ("query_y", queries),
-    )))  # fmt: skip
-    return Case([model], data, RECIPE)
-
-
-def measure(way: Way, name: str, file: Path, queries: int) -> Cell:
-    """Do one cell in this process."""
-    torch.set_num_threads(1)
-    importlib.import_module(way.library)
-    case = load(name, file, queries=queries)
-    way.work(load(name, file, queries=1, images=32))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    found: Cell = dict(way.work(case))
-    found["added MiB"] = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    found["pass"] = statistics.median(inference(case)["scores"] for _ in range(3))
-    return found
 
 
 def in_child(way: Way, name: str, file: Path, queries: int, limit: float) -> Cell:
@@ -121,14 +50,17 @@ def in_child(way: Way, name: str, file: Path, queries: int, limit: float) -> Cel
     return cell
 
 
-def predicted(results: Results, about: Sequence[str], counts: Sequence[int], queries: int) -> float:
-    """Seconds a cell would take: a straight line through the last two measured, or in proportion.
+def predicted(results: Results, job: str, way: Way, queries: int) -> float:
+    """Seconds a cell would take, going by fewer queries.
 
-    `inf` where the last one was left out, 0 where nothing has been measured.
+    A straight line through the last two measured; from one, in proportion where the way runs the
+    images anew for each query, else as long as that one. `inf` where the last one was left out, 0
+    where nothing has been measured.
     """
     known: list[tuple[int, float]] = []
+    counts = JOBS[job].queries
     for count in counts[: counts.index(queries)]:
-        cell = results.get(*about, str(count), "0")
+        cell = results.get(job, way.group, way.name, str(count), "0")
         if cell and "scores" not in cell:
             return float("inf")
         if cell:
@@ -137,18 +69,18 @@ def predicted(results: Results, about: Sequence[str], counts: Sequence[int], que
         return 0.0
     last, seconds = known[-1]
     if len(known) == 1:
-        return seconds * queries / last if queries <= 8 * last else seconds
+        return seconds * queries / last if way.per_query else seconds
     first, earlier = known[-2]
-    return seconds + (seconds - earlier) / (last - first) * (queries - last)
+    return seconds + max(0.0, seconds - earlier) / (last - first) * (queries - last)
 
 
 def run(
     results: Results, name: str, counts: Sequence[int], *, only: str, again: bool, limit: float,
-    cache: Path,
+    repeats: int, cache: Path,
 ) -> None:  # fmt: skip
     """Measure what is missing; the ways take turns within each repeat."""
     file = prepare(name, cache)
-    for repeat in range(REPEATS):
+    for repeat in range(repeats):
         for queries in counts:
             for way in WAYS:
                 about, key = (name, way.group, way.name), (str(queries), str(repeat))
@@ -158,9 +90,9 @@ def run(
                 once = way is PLAIN and queries != counts[0]
                 if done or long or once or not way.name.startswith(only):
                     continue
-                seconds = predicted(results, about, JOBS[name].queries, queries)
+                seconds = predicted(results, name, way, queries)
                 cell: Cell = (
-                    {"skipped": f"would take about {seconds:.0f} s"}
+                    {"skipped": f"would take about {seconds:.0f} s, or fewer queries did"}
                     if seconds > limit
                     else in_child(way, name, file, queries, limit)
                 )
@@ -168,19 +100,33 @@ def run(
                 click.echo(f"{' | '.join((*about, *key))}: {cell}", err=True)
 
 
+def measured(results: Results, about: Sequence[str], queries: int) -> list[Cell]:
+    """The repeats of a cell that have figures."""
+    cells = (results.get(*about, str(queries), str(repeat)) for repeat in range(REPEATS))
+    return [cell for cell in cells if "scores" in cell]
+
+
+def passes(cells: Sequence[Cell], part: str = "scores") -> float:
+    """The median over repeats of the time of one part, in plain passes."""
+    return statistics.median(float(cell[part]) / float(cell["pass"]) for cell in cells)
+
+
 def figure(results: Results, about: Sequence[str], queries: int) -> str:
-    """Passes and MiB of a cell: medians over repeats; or why there are none."""
-    cells = [results.get(*about, str(queries), str(repeat)) for repeat in range(REPEATS)]
-    good = [cell for cell in cells if "scores" in cell]
-    if not good:
-        return "skipped" if "would take" in str(cells[0].get("skipped")) else ""
-    passes = statistics.median(float(cell["scores"]) / float(cell["pass"]) for cell in good)
-    memory = statistics.median(float(cell["added MiB"]) for cell in good)
-    said = f"{passes:.1f}, {memory:.0f} MiB"
-    if "factors" in good[0]:
-        fitting = statistics.median(float(cell["factors"]) / float(cell["pass"]) for cell in good)
-        said += f" (factors {fitting:.1f})" if fitting >= 0.05 else ""
-    return said
+    """Passes and MiB of a cell: medians over repeats; or that it was left out."""
+    cells = measured(results, about, queries)
+    if not cells:
+        left_out = "would take" in str(results.get(*about, str(queries), "0").get("skipped"))
+        return "left out" if left_out else ""
+    memory = statistics.median(float(cell["added MiB"]) for cell in cells)
+    fitting = passes(cells, "factors") if "factors" in cells[0] else 0.0
+    factors = f" (factors {fitting:.1f})" if fitting >= 0.05 else ""
+    return f"{passes(cells):.1f}, {memory:.0f} MiB{factors}"
+
+
+def further(results: Results, about: Sequence[str]) -> str:
+    """Passes that each query beyond the first costs, from the cells of one and of eight."""
+    one, eight = (measured(results, about, queries) for queries in (1, 8))
+    return f"{(passes(eight) - passes(one)) / 7:.2f}" if one and eight else ""
 
 
 def table(results: Results) -> str:
@@ -189,11 +135,13 @@ def table(results: Results) -> str:
     for name, job in JOBS.items():
         lines += [f"**{job.title}**", "",
                   "| weights, quantity | way | "
-                  + " | ".join(f"{count:,}" for count in job.queries) + " |",
-                  "|---|---|" + "---|" * len(job.queries)]  # fmt: skip
+                  + " | ".join(f"{count:,}" for count in job.queries)
+                  + " | each beyond the first |",
+                  "|---|---|" + "---|" * (len(job.queries) + 1)]  # fmt: skip
         for way in WAYS:
             cells = [figure(results, (name, way.group, way.name), n) for n in job.queries]
             if any(cells):
+                cells.append(further(results, (name, way.group, way.name)))
                 lines.append(f"| {way.group} | {way.name} | " + " | ".join(cells) + " |")
         lines.append("")
     return "\n".join(lines)
@@ -205,12 +153,13 @@ def table(results: Results) -> str:
 @click.option("--only", default="", help="Ways whose names begin with this.")
 @click.option("--again", is_flag=True, help="Measure again what is in the output file.")
 @click.option("--limit", default=300.0, help="Seconds beyond which a cell is left out.")
+@click.option("--repeats", default=REPEATS, help="How often short cells are measured.")
 @click.option("--cache", type=click.Path(path_type=Path), default=CACHE)
 @click.option("--out", type=click.Path(path_type=Path), default=OUT)
 @click.option("--cell", default="", help="Measure this cell in this process.")
 def main(
     names: tuple[str, ...], *, queries: str, only: str, again: bool, limit: float,
-    cache: Path, out: Path, cell: str,
+    repeats: int, cache: Path, out: Path, cell: str,
 ) -> None:  # fmt: skip
     """Measure what is missing in the output file and print the tables."""
     if cell:
@@ -224,7 +173,9 @@ def main(
     results = Results.read(out)
     for name in names or JOBS:
         counts = [int(count) for count in queries.split(",") if count] or JOBS[name].queries
-        run(results, name, counts, only=only, again=again, limit=limit, cache=cache)
+        run(
+            results, name, counts, only=only, again=again, limit=limit, repeats=repeats, cache=cache
+        )
     click.echo(table(results))
 
 

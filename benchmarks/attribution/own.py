@@ -6,6 +6,8 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
+import numpy as np
+
 from auditkit import ClassificationTask, ForwardINF
 from auditkit.errors import SettingError
 from benchmarks.attribution.case import Case, Floats, Method, NotOfferedError
@@ -40,14 +42,13 @@ def influence(case: Case, settings: Settings) -> Floats:
     return engine(case, settings).influence(case.data.queries, case.data.train).values
 
 
-def published(case: Case) -> Floats:
-    """The authors' setting, with absolute changes of the loss; one network only."""
-    if not hasattr(ForwardINF, "published"):
-        raise NotOfferedError("this version of auditkit has no published setting")
+def published(case: Case, *, absolute: bool) -> Floats:
+    """The authors' setting, by the change of the loss or, as they rank, by its absolute value."""
     if len(case.models) > 1:
         raise NotOfferedError("the published setting has one network")
     own = ForwardINF.published(ClassificationTask(case.models[0]), train=case.data.train)
-    return own.influence(case.data.queries, case.data.train).values
+    scores = own.influence(case.data.queries, case.data.train).values
+    return np.abs(scores) if absolute else scores
 
 
 def _variant(**settings: str | float) -> Callable[[Case], Floats]:
@@ -70,18 +71,19 @@ METHODS = (
             f"auditkit, {kind}",
             f"Forward-INF, finite, with the preconditioner `{kind}`",
             {
-                "margins": _variant(preconditioner=kind),
-                "query's margin, training losses": _variant(
-                    preconditioner=kind, train_measure="loss"
-                ),
+                "default settings": _variant(preconditioner=kind),
                 "losses": _variant(preconditioner=kind, measure="loss", train_measure="loss"),
+                "margins": _variant(preconditioner=kind, train_measure="margin"),
             },
         )
         for kind in ("none", "adam", "diagonal", "kfac", "ekfac", "ggn")
     ),
     Method(
         "auditkit, published",
-        "one step of Adam at 5e-3 and the absolute change of the loss, as the authors' code has it",
-        {"": published},
+        "one step of Adam at 5e-3 on the loss, as the authors' code has it",
+        {
+            "absolute change": lambda case: published(case, absolute=True),
+            "change": lambda case: published(case, absolute=False),
+        },
     ),
 )

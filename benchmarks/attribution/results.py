@@ -39,8 +39,8 @@ class Results:
         return self.cells.get(" | ".join(key), {})
 
     def put(self, key: tuple[str, ...], cell: Cell) -> None:
-        """Keep a cell's figures, in the file as well."""
-        self.cells[" | ".join(key)] = cell
+        """Keep a cell's figures, in the file as well, with what another run has put there."""
+        self.cells = {**Results.read(self.file).cells, " | ".join(key): cell}
         self.file.parent.mkdir(parents=True, exist_ok=True)
         unfinished = self.file.with_suffix(".part")
         unfinished.write_text(json.dumps({"versions": versions(), "cells": self.cells}, indent=1))

@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from scipy.stats import rankdata
 from torch import Tensor, nn
 
+from auditkit.truth import Halves, ceiling
 from benchmarks.attribution.settings import SETTINGS, Data, Setting, measured, trained
 
 Floats = npt.NDArray[np.float32]
@@ -35,11 +36,14 @@ class Truth:
         members: bool [subset, train]; which examples a subset holds.
         margins: float32 [subset, query]; log-odds of the query's label.
         losses: float32 [subset, query].
+        within_reach: about the LDS by margin that perfect scores would have, given the noise of
+            training that is left in the mean over seeds.
     """
 
     members: npt.NDArray[np.bool_]
     margins: Floats
     losses: Floats
+    within_reach: float
 
 
 def halves(count: int, *, subsets: int, seed: int = 0) -> npt.NDArray[np.bool_]:
@@ -73,7 +77,9 @@ def ground_truth(setting: Setting, data: Data, *, cache: Path = CACHE) -> Truth:
         if count % 10 == 0 or count == len(missing):
             _write(file, members, runs)
             click.echo(f"{setting.name}: {count} of {len(missing)} networks retrained", err=True)
-    return Truth(members, runs["margins"].mean(0), runs["losses"].mean(0))
+    return Truth(
+        members, runs["margins"].mean(0), runs["losses"].mean(0), _within_reach(members, runs)
+    )
 
 
 def trained_models(
@@ -112,6 +118,14 @@ def _correlation(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]
     second = second - second.mean(1, keepdims=True)
     lengths = np.sqrt((first**2).sum(1) * (second**2).sum(1))
     return ((first * second).sum(1) / np.maximum(lengths, 1e-12)).astype(np.float32)
+
+
+def _within_reach(members: npt.NDArray[np.bool_], runs: dict[str, Floats]) -> float:
+    """See `auditkit.truth.ceiling`."""
+    by_seed = -runs["margins"].transpose(1, 0, 2)
+    ids = [tuple(map(str, range(count))) for count in (by_seed.shape[2], members.shape[1])]
+    halves = Halves(members, by_seed.mean(1), by_seed, *ids, measure="margin")
+    return float(ceiling(halves))
 
 
 def _write(file: Path, members: npt.NDArray[np.bool_], runs: dict[str, Floats]) -> None:
