@@ -20,7 +20,7 @@ from auditkit.checks import per_example
 from auditkit.engine.blocks import Block, Outer, Written, joined
 from auditkit.engine.curvature import Preconditioner, as_it_is
 from auditkit.engine.layers import Part
-from auditkit.engine.passes import Executor, Function
+from auditkit.engine.passes import Executor, Function, common_numbers
 from auditkit.engine.per_example import Reader
 from auditkit.pool import Pool, Positions
 
@@ -57,7 +57,8 @@ def query_directions(
     found: dict[Part, list[Block]] = {part: [] for part in reader.parts}
     for start in range(0, len(positions), BATCH):
         where = positions[start : start + BATCH]
-        values, blocks = reader.blocks(function, collate(queries, where, device=device))
+        with common_numbers(queries, where):
+            values, blocks = reader.blocks(function, collate(queries, where, device=device))
         per_example(values, queries, where, what="measure")
         for part, block in blocks.items():
             found[part].append(block)
@@ -84,7 +85,8 @@ def products(
     """The derivative of each example's measure along each direction, [q, example]."""
 
     def run(batch: Batch, where: Positions) -> Tensor:
-        values, blocks = reader.blocks(function, batch)
+        with common_numbers(pool, where):
+            values, blocks = reader.blocks(function, batch)
         per_example(values, pool, where, what="measure")
         found = [
             block.inner(directions[part]) for part, block in blocks.items() if part in directions
@@ -105,7 +107,8 @@ def own_products(
     """Each example's gradient times its own preconditioned gradient, [example]."""
 
     def run(batch: Batch, where: Positions) -> Tensor:
-        values, blocks = reader.blocks(function, batch)
+        with common_numbers(pool, where):
+            values, blocks = reader.blocks(function, batch)
         per_example(values, pool, where, what="measure")
         solved = _solved(blocks, reader, precondition)
         found = [(b.written() * solved[part].written()).sum(dim=1) for part, b in blocks.items()]

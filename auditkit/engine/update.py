@@ -21,7 +21,14 @@ from auditkit.batches import batches
 from auditkit.checks import per_example
 from auditkit.engine.curvature import Preconditioner
 from auditkit.engine.line_search import line_search
-from auditkit.engine.passes import Executor, Function, Weights, at_least_single, call
+from auditkit.engine.passes import (
+    Executor,
+    Function,
+    Weights,
+    at_least_single,
+    call,
+    common_numbers,
+)
 from auditkit.errors import SettingError, StepError
 from auditkit.gradients import differentiable, gradient
 from auditkit.pool import Pool, Positions
@@ -188,7 +195,8 @@ def mean_gradient(
     }
     with differentiable():
         for where, batch in batches(pool, positions, batch_size=batch_size, device=device):
-            values = per_example(call(function, model, batch, at), pool, where, what="measure")
+            with common_numbers(pool, where):
+                values = per_example(call(function, model, batch, at), pool, where, what="measure")
             found = gradient(values.sum(), model) if at is None else _by(values.sum(), at)
             for name, part in found.items():
                 total[name] += part / len(positions)
