@@ -76,6 +76,11 @@ class ForwardINF:
         measure: what the query asks about; `auto` is the task's own measure.
         train_measure: what is read off the training examples; `auto` is the loss, since the loss is
             what they pulled the weights by.
+        pull: how hard a training example is taken to pull. `trained`: by the slope of its loss under
+            the trained model, as an influence function has it. `held-out`: by the geometric mean of
+            that and of its slope under models that did not train on it, which takes one `holdout`
+            and is far better where the model has memorized much of its data (see
+            docs/explanation/method.md). Classification only, and only on the train pool.
         response: `finite` differences, or `first-order` by the cheaper of two ways.
         parameters: patterns of the names of the parameters that move, as in
             `"layer4.*|fc.*"`; by default all trainable ones.
@@ -111,6 +116,7 @@ class ForwardINF:
         preconditioner: Choice = "auto",
         measure: Measure = "auto",
         train_measure: Measure = "auto",
+        pull: Literal["trained", "held-out"] = "trained",
         response: Response = "finite",
         parameters: str | None = None,
         rise: float = 0.1,
@@ -140,10 +146,19 @@ class ForwardINF:
         self._model = private_copy(task.model, self.device)
         self._moving = parameters
         self._chosen: dict[int, Chosen] = {}
+        held = pull == "held-out"
+        if held and (train_measure != "auto" or task.measure_name != "margin"):
+            raise SettingError(
+                f"pull is {pull!r} with train_measure {train_measure!r} on a {type(task).__name__}: "
+                "it weighs margins, so it needs a task that has them, and no other train_measure."
+            )
+        self._pulls: Tensor | None = None
+        by_loss = train_measure in ("auto", "loss") and not held
         self._sides = Sides(
             query=self._function(measure, default=task.measure),
-            train=self._function(train_measure, default=task.loss),
-            train_name="loss" if train_measure in ("auto", "loss") else task.measure_name,
+            train=self._function(train_measure, default=task.measure if held else task.loss),
+            train_name="loss" if by_loss else task.measure_name,
+            pull=self._pull if held else None,
             response=response,
             rise=rise,
             update=update or UpdateSettings(),
@@ -299,7 +314,8 @@ class ForwardINF:
         Raises:
             SignError: unlearning a class helps that class, so the signs cannot be right.
         """
-        scoring = self._scoring_of(replace(self._sides, train=self._sides.query))
+        sides = replace(self._sides, train=self._sides.query, pull=None)
+        scoring = self._scoring_of(sides)
 
         def values(asked: Pool, pool: Pool, groups: Sequence[str] | None = None) -> Floats:
             rows = grouped(asked, groups)
@@ -347,6 +363,26 @@ class ForwardINF:
                 f"over the {len(pool)} examples, first-order scores about "
                 f'{estimate.first_order:.0f}: response="first-order" takes those.'
             )
+
+    def _pull(self, pool: Pool) -> Tensor:
+        """What each training example weighs: the geometric mean of two slopes of its loss.
+
+        The slope of the loss by the margin is 1 - p. Under the trained model it is next to nothing
+        for what has been memorized, under models that did not train on the example it is what the
+        example would pull with if it came anew; how hard it has pulled lies between the two.
+        """
+        if pool is not self.train:
+            raise SettingError(
+                'pull="held-out" is known of the train pool alone: leave `pool` out, and take the '
+                "columns you want."
+            )
+        if self._pulls is None:
+            held = self.holdout()
+            slopes = [
+                -np.expm1(-losses.astype(np.float64)) for losses in (held.inside, held.outside)
+            ]
+            self._pulls = torch.from_numpy(np.sqrt(slopes[0] * slopes[1]))
+        return self._pulls
 
     def _scoring_of(self, sides: Sides) -> Scoring:
         return Scoring(

@@ -71,6 +71,7 @@ class Sides:
         rise: how far the query's measure is to rise.
         update: how else the weights move.
         relative: whether scores are divided by the root of each example's own influence.
+        pull: gives what each example of a pool weighs, [example]; None where the measure says it.
     """
 
     query: Function
@@ -80,6 +81,7 @@ class Sides:
     rise: float
     update: UpdateSettings
     relative: bool = False
+    pull: Callable[[Pool], Tensor] | None = None
 
 
 @dataclass
@@ -157,6 +159,7 @@ class Scoring:
             StepError: a query's measure has no gradient or cannot be raised at all.
         """
         way = self._way(pool, rows)
+        pull = None if self.sides.pull is None else self.sides.pull(pool).double().numpy()
         for where in self._blocks(len(rows), pool):
             block = list(rows[where])
             values = np.zeros((len(block), len(pool)), dtype=np.float64)
@@ -169,7 +172,8 @@ class Scoring:
                 values += one.weight * found.double().numpy()
                 steps += one.weight * np.array(moved)
                 total += one.weight
-            yield Tile(where, values / total, steps / total)
+            values *= 1 / total if pull is None else pull / total
+            yield Tile(where, values, steps / total)
 
     def cost(self, pool: Pool, *, rows: int) -> Cost:
         """What scores of so many rows will cost, in inference passes over the pool."""

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from auditkit import ClassificationTask, ForwardINF, Pool, RegressionTask, Task
+from auditkit import ClassificationTask, ForwardINF, Pool, Recipe, RegressionTask, Task
 from auditkit.errors import (
     LabelError,
     MissingOutputsError,
@@ -487,3 +487,35 @@ def test_costs_are_counted_before_anything_runs(task: ClassificationTask, pool: 
     assert found.tangent > 64
     assert 3 < found.products < 200
     assert found.first_order == min(found.tangent, found.products)
+
+
+def test_held_out_pulls_weigh_margins_by_both_slopes_of_the_loss(
+    task: ClassificationTask, pool: Pool
+) -> None:
+    recipe = Recipe(learning_rate=1e-2, batch_size=20)
+    settings = {"train": pool, "recipe": recipe, "response": "products", "preconditioner": "none"}
+    engine = ForwardINF(task, pull="held-out", **settings)
+    queries = pool.subset([3, 80])
+    found, held = engine.influence(queries).values, engine.holdout()
+    margins = ForwardINF(task, train_measure="margin", **settings).influence(queries).values
+    slopes = [1 - np.exp(-held.inside), 1 - np.exp(-held.outside)]
+    assert close(found, margins * np.sqrt(slopes[0] * slopes[1]))
+    losses = ForwardINF(task, **settings).influence(queries).values
+    assert close(margins * slopes[0], losses, within=1e-3)  # the slope of the loss by the margin
+    assert engine.self_check(queries=4, candidates=20).candidates == 20
+
+
+@pytest.mark.parametrize("wrong", ["subset", "measure", "regression"])
+def test_held_out_pulls_are_refused_where_they_mean_nothing(
+    wrong: str, task: ClassificationTask, pool: Pool
+) -> None:
+    if wrong == "subset":
+        engine = ForwardINF(task, train=pool, pull="held-out")
+        with pytest.raises(SettingError, match="train pool alone"):
+            engine.influence(pool.subset([0]), pool.subset([1, 2]))
+    elif wrong == "measure":
+        with pytest.raises(SettingError, match="no other train_measure"):
+            ForwardINF(task, train=pool, pull="held-out", train_measure="loss")
+    else:
+        with pytest.raises(SettingError, match="needs a task that has them"):
+            ForwardINF(RegressionTask(nn.Linear(6, 1)), train=pool, pull="held-out")
