@@ -86,12 +86,9 @@ def products(
 
     def run(batch: Batch, where: Positions) -> Tensor:
         with common_numbers(pool, where):
-            values, blocks = reader.blocks(function, batch)
+            values, found = reader.products(function, batch, directions)
         per_example(values, pool, where, what="measure")
-        found = [
-            block.inner(directions[part]) for part, block in blocks.items() if part in directions
-        ]
-        return torch.stack(found).sum(dim=0)
+        return found
 
     return executor.each(pool, run, batch_size=BATCH, doing="multiplying gradients").T
 
