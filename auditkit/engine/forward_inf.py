@@ -21,7 +21,6 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -29,16 +28,17 @@ import torch
 from torch import Tensor, nn
 
 from auditkit.audit import SelfCheck
+from auditkit.engine.advice import Advice, cheaper
 from auditkit.engine.calibration import check_sign, self_check
-from auditkit.engine.checkpoints import load_weights
 from auditkit.engine.cost import Cost
 from auditkit.engine.holdout import hold_out
-from auditkit.engine.passes import Function, LocalExecutor
-from auditkit.engine.preconditioner import Choice, Chosen, make_preconditioner
+from auditkit.engine.models import Models
+from auditkit.engine.passes import LocalExecutor
+from auditkit.engine.preconditioner import Choice
 from auditkit.engine.replay import ReplaySettings
 from auditkit.engine.response import Response
-from auditkit.engine.restore import only_moving, private_copy
-from auditkit.engine.scoring import Advice, Scoring, Sides, Tile, Weighed, grouped
+from auditkit.engine.scoring import Scoring, Tile, grouped
+from auditkit.engine.sides import Measure, Pull, Sides, held_out_pull, make_sides
 from auditkit.engine.update import UpdateSettings
 from auditkit.errors import SettingError
 from auditkit.gradients import differentiable
@@ -47,13 +47,6 @@ from auditkit.progress import SILENT, Progress
 from auditkit.scores import Floats, Holdout, Planter, Ranking, Scores, Strongest, Whole
 from auditkit.seeds import seeded
 from auditkit.subject import Recipe, Task
-
-Measure: TypeAlias = Literal["auto", "loss", "margin"]
-"""What is measured: `auto` is the task's own measure (margin) of a query, and the loss of a
-training example."""
-
-_MANY = 8
-_CHEAPER = 3
 
 
 class ForwardINF:
@@ -76,6 +69,11 @@ class ForwardINF:
         measure: what the query asks about; `auto` is the task's own measure.
         train_measure: what is read off the training examples; `auto` is the loss, since the loss is
             what they pulled the weights by.
+        pull: how hard a training example is taken to pull. `trained`: by the slope of its loss
+            under the trained model, as an influence function has it. `held-out`: by the geometric
+            mean of that and of its slope under models that did not train on it, which takes one
+            `holdout` and is better where much has been memorized (docs/explanation/method.md);
+            for classification, and on the train pool only.
         response: `finite` differences, or `first-order` by the cheaper of two ways.
         parameters: patterns of the names of the parameters that move, as in
             `"layer4.*|fc.*"`; by default all trainable ones.
@@ -83,6 +81,10 @@ class ForwardINF:
         update: how else the weights are to move.
         damping: of the curvature; 1 is what suited each preconditioner where it was tried (see
             `preconditioner.py`), 0 none beside the weight decay.
+        relative: divide each score by the root of the example's influence on itself: unusual
+            examples no longer score high for every query, and with one measure on both sides a copy
+            of the query always comes first (RelatIF, Barshan et al. 2020). Takes a gradient per
+            training example, once.
         seed: for curvature samples, folds and replays.
         device: torch's name of the device to work on.
         batch_size: examples per forward pass; halved where memory runs out.
@@ -107,41 +109,51 @@ class ForwardINF:
         preconditioner: Choice = "auto",
         measure: Measure = "auto",
         train_measure: Measure = "auto",
+        pull: Pull = "trained",
         response: Response = "finite",
         parameters: str | None = None,
-        rise: float = 1.0,
+        rise: float = 0.1,
         update: UpdateSettings | None = None,
         damping: float = 1.0,
+        relative: bool = False,
         seed: int = 0,
         device: str | torch.device = "cpu",
         batch_size: int | None = None,
         progress: Progress = SILENT,
         warn: Callable[[str], None] | None = None,
     ) -> None:
-        if not (0 < rise < math.inf and 0 <= damping < math.inf):
-            raise SettingError(
-                f"rise is {rise} and damping is {damping}: rise must be above and damping at least "
-                "zero, both finite."
-            )
+        if not 0 <= damping < math.inf:
+            raise SettingError(f"damping is {damping}: it must be at least zero and finite.")
         self.task, self.train = task, train
         self.recipe = recipe or Recipe()
         self.seed, self.device = seed, torch.device(device)
-        self._choice, self._damping = preconditioner, damping
-        self._checkpoints = tuple(checkpoints)
-        self._shares = _shares(checkpoint_weights, 1 + len(self._checkpoints))
         self._fresh, self._pretrained = fresh, pretrained
         self._progress, self._warn = progress, warn
         self._executor = LocalExecutor(device=self.device, batch_size=batch_size, progress=progress)
-        self._model = private_copy(task.model, self.device)
-        self._moving = parameters
-        self._chosen: dict[int, Chosen] = {}
-        self._sides = Sides(
-            query=self._function(measure, default=task.measure),
-            train=self._function(train_measure, default=task.loss),
-            train_name="loss" if train_measure in ("auto", "loss") else task.measure_name,
+        self._models = Models(
+            task,
+            train,
+            checkpoints=checkpoints,
+            shares=checkpoint_weights,
+            moving=parameters,
+            preconditioner=preconditioner,
+            damping=damping,
+            recipe=self.recipe,
+            seed=seed,
+            device=self.device,
+            progress=progress,
+        )
+        self._pulls: Tensor | None = None
+        self._sides = make_sides(
+            task,
+            measure=measure,
+            train_measure=train_measure,
+            pull=pull,
+            pulls=self._pull,
             response=response,
             rise=rise,
-            update=update or UpdateSettings(),
+            update=update,
+            relative=relative,
         )
         self._scoring = self._scoring_of(self._sides)
 
@@ -227,8 +239,7 @@ class ForwardINF:
     @property
     def preconditioner(self) -> str | None:
         """Which preconditioner was used and why, in a sentence; None before any scores."""
-        chosen = self._chosen.get(0)
-        return None if chosen is None else f"{chosen.kind}: {chosen.reason}."
+        return self._models.preconditioner
 
     def holdout(
         self,
@@ -266,7 +277,7 @@ class ForwardINF:
         with seeded(seed, "replays"), differentiable():
             return hold_out(
                 self.task,
-                (model for _, model in self._models()),
+                self._models,
                 self.train if pool is None else pool,
                 folds=folds,
                 epochs=epochs,
@@ -293,7 +304,8 @@ class ForwardINF:
         Raises:
             SignError: unlearning a class helps that class, so the signs cannot be right.
         """
-        scoring = self._scoring_of(replace(self._sides, train=self._sides.query))
+        sides = replace(self._sides, train=self._sides.query, pull=None)
+        scoring = self._scoring_of(sides)
 
         def values(asked: Pool, pool: Pool, groups: Sequence[str] | None = None) -> Floats:
             rows = grouped(asked, groups)
@@ -302,7 +314,7 @@ class ForwardINF:
             ).astype(np.float32)
 
         result = self_check(values, self.train, queries, candidates, seed=self.seed)
-        check_sign(values, self.task, self._model, self.train, candidates, seed=self.seed)
+        check_sign(values, self.task, self._models.trained, self.train, candidates, seed=self.seed)
         if not result.passed and self._warn is not None:
             self._warn(
                 f"The self-check failed: {result.top1:.0%} of {result.queries} training examples "
@@ -325,84 +337,37 @@ class ForwardINF:
         with seeded(self.seed), differentiable():
             self._advise(scoring, pool, len(rows))
             yield from scoring.tiles(queries, list(rows.values()), pool)
-        updates = len(rows) * len(self._shares)
+        updates = len(rows) * len(self._models)
         for sentence in scoring.advice.sentences(updates=updates, rise=self._sides.rise):
             if self._warn is not None:
                 self._warn(sentence)
 
     def _advise(self, scoring: Scoring, pool: Pool, rows: int) -> None:
         """Say so where first-order scores would be much cheaper."""
-        if self._warn is None or scoring.sides.response != "finite" or rows < _MANY:
-            return
-        estimate = scoring.cost(pool, rows=rows)
-        if estimate.finite > _CHEAPER * estimate.first_order:
-            self._warn(
-                f"Finite differences of {rows} queries cost about {estimate.finite:.0f} passes "
-                f"over the {len(pool)} examples, first-order scores about "
-                f'{estimate.first_order:.0f}: response="first-order" takes those.'
+        if self._warn is not None and scoring.sides.response == "finite":
+            estimate = scoring.cost(pool, rows=rows)
+            sentence = cheaper(estimate, queries=rows, examples=len(pool))
+            if sentence is not None:
+                self._warn(sentence)
+
+    def _pull(self, pool: Pool) -> Tensor:
+        """What each training example weighs, out of one holdout that is kept."""
+        if pool is not self.train:
+            raise SettingError(
+                'pull="held-out" is known of the train pool alone: leave `pool` out, and take the '
+                "columns you want."
             )
+        if self._pulls is None:
+            self._pulls = held_out_pull(self.holdout())
+        return self._pulls
 
     def _scoring_of(self, sides: Sides) -> Scoring:
         return Scoring(
             self.task,
             self.train,
+            self._models,
             sides,
-            models=self._influence_models,
-            chosen=self._preconditioner,
             executor=self._executor,
             progress=self._progress,
             seed=self.seed,
         )
-
-    def _function(self, measure: Measure, *, default: Function) -> Function:
-        if measure not in ("auto", "loss", self.task.measure_name):
-            raise SettingError(
-                f"measure is {measure!r}: {type(self.task).__name__} has 'loss'"
-                + (f" and {self.task.measure_name!r}." if self.task.measure_name != "loss" else ".")
-            )
-        if measure == "auto":
-            return default
-        return self.task.loss if measure == "loss" else self.task.measure
-
-    def _models(self) -> Iterator[tuple[int, nn.Module]]:
-        """The trained model, then a copy holding each of the checkpoints in turn."""
-        yield 0, self._model
-        for place, checkpoint in enumerate(self._checkpoints, start=1):
-            model = private_copy(self._model, self.device)
-            load_weights(model, checkpoint)
-            yield place, model
-
-    def _influence_models(self) -> Iterator[Weighed]:
-        """The same, of which only what the settings say can move."""
-        for place, model in self._models():
-            yield Weighed(place, only_moving(model, self._moving), self._shares[place])
-
-    def _preconditioner(self, one: Weighed) -> Chosen:
-        if one.place not in self._chosen:
-            coupled = self.recipe.optimizer in ("sgd", "adam")
-            self._chosen[one.place] = make_preconditioner(
-                self._choice,
-                self.task,
-                one.model,
-                self.train,
-                damping=self._damping,
-                weight_decay=self.recipe.weight_decay if coupled else 0.0,
-                seed=self.seed,
-                device=self.device,
-                progress=self._progress,
-            )
-        return self._chosen[one.place]
-
-
-def _shares(weights: Sequence[float] | None, models: int) -> tuple[float, ...]:
-    shares = (1.0,) * models if weights is None else tuple(weights)
-    if (
-        len(shares) != models
-        or not all(0 <= share < math.inf for share in shares)
-        or not sum(shares)
-    ):
-        raise SettingError(
-            f"checkpoint_weights is {weights}: expected {models} numbers, for the model and "
-            "each checkpoint, none negative and not all zero."
-        )
-    return shares

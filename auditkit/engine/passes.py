@@ -6,7 +6,9 @@ examples comes through here, and is checked to be one finite number per example.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -108,7 +110,8 @@ class LocalExecutor:
         """
 
         def run(batch: Batch, where: Positions) -> Tensor:
-            values = call(function, model, batch, weights)
+            with common_numbers(pool, where):
+                values = call(function, model, batch, weights)
             if weights is None:
                 per_example(values, pool, where, what=what)
             return values.to(at_least_single(values.dtype))
@@ -171,6 +174,22 @@ class LocalExecutor:
                 done += len(where)
                 step.advance(len(where))
         return torch.cat(parts)
+
+
+@contextmanager
+def common_numbers(pool: Pool, positions: Positions) -> Iterator[None]:
+    """Within, whatever draws from torch's global generator draws by the ids of the batch alone.
+
+    A task whose measure is drawn (noise, time steps, dropout left on) then differs between the
+    trained and the moved weights by the weights, and not by the draw.
+    """
+    names = "\0".join(pool.ids[int(position)] for position in positions)
+    state = torch.get_rng_state()
+    torch.manual_seed(zlib.crc32(names.encode()))
+    try:
+        yield
+    finally:
+        torch.set_rng_state(state)
 
 
 def at_least_single(dtype: torch.dtype) -> torch.dtype:

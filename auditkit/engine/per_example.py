@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from auditkit.batches import collate, mapped
 from auditkit.checks import per_example
-from auditkit.engine.blocks import Block, Written
+from auditkit.engine.blocks import Block, Outer, Written
 from auditkit.engine.layers import Layer, Part, readable
 from auditkit.engine.passes import Function, at_least_single, call
 from auditkit.gradients import gradient, plain_kernels
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 Hook: TypeAlias = Callable[[nn.Module, tuple[Tensor, ...], Mapping[str, Tensor], Tensor], Tensor]
 
 _AGREE = 1e-2
+_AT_ONCE = 2**22
+"""How many numbers of written-out gradients are held for products: 16 MiB in single precision."""
+
 _FAILS = (RuntimeError, ValueError, TypeError, NotImplementedError)
 
 
@@ -103,6 +106,24 @@ class Reader:
         if self.rest is not None:
             found[self.rest] = Written(self._rest(function, batch, len(reading.values)))
         return reading.values, found
+
+    def products(
+        self, function: Function, batch: Batch, directions: Mapping[Part, Block]
+    ) -> tuple[Tensor, Tensor]:
+        """What the function gives, [n], and its derivative along directions, [n, q].
+
+        The gradients of a few examples at a time are written down and forgotten again.
+        """
+        reading = self.read(function, batch)
+        found = [
+            _inner(layer, uses, directions[layer])
+            for layer, uses in reading.uses.items()
+            if layer in directions
+        ]
+        if self.rest is not None and self.rest in directions:
+            rest = Written(self._rest(function, batch, len(reading.values)))
+            found.append(rest.inner(directions[self.rest]))
+        return reading.values, torch.stack(found).sum(dim=0)
 
     def read(self, function: Function, batch: Batch) -> Reading:
         """Run the function once, forward and backward, and keep what the layers saw.
@@ -195,6 +216,21 @@ def block_of(layer: Layer, uses: Sequence[Use]) -> Block:
     if len(blocks) == 1:
         return blocks[0]
     return Written(torch.stack([block.written() for block in blocks]).sum(dim=0))
+
+
+def _inner(layer: Layer, uses: Sequence[Use], directions: Block) -> Tensor:
+    """Gradients of a layer times directions, [n, q], in pieces that stay in the cache."""
+    size = sum(shape.numel() for shape in layer.weights.values())
+    count, at_once = len(uses[0].value), max(_AT_ONCE // size, 1)
+    pieces = []
+    for start in range(0, count, at_once):
+        where = slice(start, start + at_once)
+        some = [Use(use.value[where], cast(Tensor, use.slope)[where]) for use in uses]
+        block = block_of(layer, some)
+        if isinstance(block, Outer):  # nothing is written down: all at once
+            return block_of(layer, uses).inner(directions)
+        pieces.append(block.inner(directions))
+    return torch.cat(pieces)
 
 
 def _trainable(model: nn.Module) -> dict[str, Tensor]:

@@ -20,7 +20,7 @@ from auditkit.checks import per_example
 from auditkit.engine.blocks import Block, Outer, Written, joined
 from auditkit.engine.curvature import Preconditioner, as_it_is
 from auditkit.engine.layers import Part
-from auditkit.engine.passes import Executor, Function
+from auditkit.engine.passes import Executor, Function, common_numbers
 from auditkit.engine.per_example import Reader
 from auditkit.pool import Pool, Positions
 
@@ -57,7 +57,8 @@ def query_directions(
     found: dict[Part, list[Block]] = {part: [] for part in reader.parts}
     for start in range(0, len(positions), BATCH):
         where = positions[start : start + BATCH]
-        values, blocks = reader.blocks(function, collate(queries, where, device=device))
+        with common_numbers(queries, where):
+            values, blocks = reader.blocks(function, collate(queries, where, device=device))
         per_example(values, queries, where, what="measure")
         for part, block in blocks.items():
             found[part].append(block)
@@ -70,14 +71,7 @@ def query_directions(
         }
     if precondition is as_it_is:
         return gradients
-    names: dict[str, Tensor] = {}
-    like = _sample(next(iter(gradients.values())))
-    for part in reader.parts:
-        size = sum(shape.numel() for shape in part.weights.values())
-        block = gradients.get(part, Written(like.new_zeros(len(rows), size)))
-        names |= part.unpack(block.written())
-    solved = precondition(names)
-    return {part: Written(part.pack(solved)) for part in reader.parts}
+    return _solved(gradients, reader, precondition)
 
 
 def products(
@@ -91,14 +85,50 @@ def products(
     """The derivative of each example's measure along each direction, [q, example]."""
 
     def run(batch: Batch, where: Positions) -> Tensor:
-        values, blocks = reader.blocks(function, batch)
+        with common_numbers(pool, where):
+            values, found = reader.products(function, batch, directions)
         per_example(values, pool, where, what="measure")
-        found = [
-            block.inner(directions[part]) for part, block in blocks.items() if part in directions
-        ]
-        return torch.stack(found).sum(dim=0)
+        return found
 
     return executor.each(pool, run, batch_size=BATCH, doing="multiplying gradients").T
+
+
+def own_products(
+    function: Function,
+    reader: Reader,
+    pool: Pool,
+    *,
+    precondition: Preconditioner,
+    executor: Executor,
+) -> Tensor:
+    """Each example's gradient times its own preconditioned gradient, [example]."""
+
+    def run(batch: Batch, where: Positions) -> Tensor:
+        with common_numbers(pool, where):
+            values, blocks = reader.blocks(function, batch)
+        per_example(values, pool, where, what="measure")
+        solved = _solved(blocks, reader, precondition)
+        found = [(b.written() * solved[part].written()).sum(dim=1) for part, b in blocks.items()]
+        return torch.stack(found).sum(dim=0)
+
+    return executor.each(
+        pool, run, batch_size=BATCH, doing="measuring each example's own influence"
+    )
+
+
+def _solved(
+    gradients: Mapping[Part, Block], reader: Reader, precondition: Preconditioner
+) -> Directions:
+    """The preconditioned gradients; zero where a part has none."""
+    names: dict[str, Tensor] = {}
+    like = _sample(next(iter(gradients.values())))
+    count = len(next(iter(gradients.values())))
+    for part in reader.parts:
+        size = sum(shape.numel() for shape in part.weights.values())
+        block = gradients.get(part, Written(like.new_zeros(count, size)))
+        names |= part.unpack(block.written())
+    solved = precondition(names)
+    return {part: Written(part.pack(solved)) for part in reader.parts}
 
 
 def _means(rows: list[Positions]) -> Tensor:

@@ -19,7 +19,14 @@ import torch
 from torch import Tensor, nn
 
 from auditkit.batches import collate
-from auditkit.engine.passes import Executor, Function, Weights, at_least_single, call
+from auditkit.engine.passes import (
+    Executor,
+    Function,
+    Weights,
+    at_least_single,
+    call,
+    common_numbers,
+)
 from auditkit.engine.prefix import Prefixed, shared_prefix
 from auditkit.gradients import plain_kernels
 from auditkit.pool import Pool, Positions
@@ -79,9 +86,9 @@ class Responses:
     def moved(self, weights: Sequence[Weights]) -> Tensor:
         """The measure of each example under each of some weights, [q, example]."""
 
-        def run(batch: Batch, _: Positions) -> Tensor:
+        def run(batch: Batch, where: Positions) -> Tensor:
             self._next_batch()
-            found = [self._call(batch, own) for own in weights]
+            found = [self._call(batch, where, own) for own in weights]
             return torch.stack(found, dim=1)
 
         with torch.no_grad():
@@ -90,9 +97,9 @@ class Responses:
     def tangents(self, directions: Sequence[Weights]) -> Tensor:
         """The measure's derivative along each of some directions, [q, example]."""
 
-        def run(batch: Batch, _: Positions) -> Tensor:
+        def run(batch: Batch, where: Positions) -> Tensor:
             self._next_batch()
-            found = [self._tangent(batch, own) for own in directions]
+            found = [self._tangent(batch, where, own) for own in directions]
             return torch.stack(found, dim=1)
 
         with torch.no_grad(), plain_kernels(self.model):
@@ -103,13 +110,15 @@ class Responses:
         """Whether derivatives are carried forward; if not, they are central differences."""
         return self._forward
 
-    def _tangent(self, batch: Batch, direction: Weights) -> Tensor:
+    def _tangent(self, batch: Batch, where: Positions, direction: Weights) -> Tensor:
         own = dict(self.model.named_parameters())
         at = {name: own[name].detach() for name in direction}
         along = {name: part.to(at[name].dtype) for name, part in direction.items()}
         if self._forward:
             try:
-                found: Tensor = torch.func.jvp(lambda w: self._call(batch, w), (at,), (along,))[1]
+                found: Tensor = torch.func.jvp(
+                    lambda w: self._call(batch, where, w), (at,), (along,)
+                )[1]
                 return found.detach()
             except (NotImplementedError, RuntimeError) as error:
                 if isinstance(error, torch.OutOfMemoryError):
@@ -119,17 +128,18 @@ class Responses:
         size = sum(float(part.double().square().sum()) for part in at.values()) ** 0.5
         apart = _APART * max(size, 1e-3) / max(length, 1e-30)
         ends = [
-            self._call(batch, {n: at[n] + sign * apart * along[n] for n in at}) for sign in (1, -1)
+            self._call(batch, where, {n: at[n] + sign * apart * along[n] for n in at})
+            for sign in (1, -1)
         ]
         difference: Tensor = (ends[0].double() - ends[1].double()) / (2 * apart)
         return difference.float()
 
-    def _call(self, batch: Batch, weights: Weights) -> Tensor:
-        if self.prefix is None:
-            values = call(self.function, self.model, batch, weights)
-        else:
-            renamed = {f"traced.{name}": weight for name, weight in weights.items()}
-            values = call(self.function, self.prefix, batch, renamed)
+    def _call(self, batch: Batch, where: Positions, weights: Weights) -> Tensor:
+        model: nn.Module = self.model
+        if self.prefix is not None:
+            model, weights = self.prefix, {f"traced.{n}": own for n, own in weights.items()}
+        with common_numbers(self.pool, where):
+            values = call(self.function, model, batch, weights)
         precise: Tensor = values.to(at_least_single(values.dtype))
         return precise
 

@@ -7,7 +7,7 @@ checkpoints, and handed on as a tile.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from weakref import WeakKeyDictionary
@@ -15,16 +15,18 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from auditkit.engine.advice import Advice
 from auditkit.engine.cost import Cost, cost
-from auditkit.engine.passes import Function, LocalExecutor
+from auditkit.engine.models import Models, Weighed
+from auditkit.engine.passes import LocalExecutor
 from auditkit.engine.per_example import Reader
-from auditkit.engine.preconditioner import Chosen
-from auditkit.engine.products import products, query_directions
+from auditkit.engine.products import own_products, products, query_directions
 from auditkit.engine.response import Response, Responses
+from auditkit.engine.sides import Sides
 from auditkit.engine.sphere import away
-from auditkit.engine.update import Query, Update, UpdateSettings, make_update
+from auditkit.engine.update import Query, Update, make_update
 from auditkit.errors import SettingError
 from auditkit.pool import Pool, Positions
 from auditkit.progress import Progress
@@ -33,15 +35,6 @@ from auditkit.subject import Task
 
 _HELD = 2**26
 """How many numbers a block of queries may hold: gradients and scores, 256 MiB in float32 each."""
-
-
-@dataclass(frozen=True)
-class Weighed:
-    """The trained model or one of its checkpoints, and its weight in the average."""
-
-    place: int
-    model: nn.Module
-    weight: float
 
 
 @dataclass(frozen=True)
@@ -59,71 +52,14 @@ class Tile:
     steps: npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Sides:
-    """What is measured where, and how: the settings of one engine that scores depend on.
-
-    Attributes:
-        query: the query-side measure.
-        train: the train-side measure.
-        train_name: its name, for messages.
-        response: what is read off the train side.
-        rise: how far the query's measure is to rise.
-        update: how else the weights move.
-    """
-
-    query: Function
-    train: Function
-    train_name: str
-    response: Response
-    rise: float
-    update: UpdateSettings
-
-
-@dataclass
-class Advice:
-    """What there is to say of scores after they were computed.
-
-    Attributes:
-        short: updates whose measure could not be raised as far as was asked.
-        differenced: whether derivatives were central differences.
-        whole: whether whole models ran where only a part of them moved.
-    """
-
-    short: int = 0
-    differenced: bool = False
-    whole: bool = False
-
-    def sentences(self, *, updates: int, rise: float) -> list[str]:
-        """In sentences."""
-        found = []
-        if self.short:
-            found.append(
-                f"The measure of {self.short} of {updates} queries cannot be raised by {rise:g}; "
-                "their updates go half as far as it rises."
-            )
-        if self.differenced:
-            found.append(
-                "An operator of the model has no forward derivative; central differences were "
-                'taken instead, which are less exact: response="products" needs none.'
-            )
-        if self.whole:
-            found.append(
-                "The model cannot be traced (torch.fx), so the part of it that does not move was "
-                "run again for every query."
-            )
-        return found
-
-
 class Scoring:
     """Scores queries on pools; see the module's docstring.
 
     Args:
         task: for its losses, which replayed examples are measured by.
         train: the train pool; its size is what scores are divided by.
+        models: the model and its checkpoints, and their preconditioners.
         sides: what is measured, and how.
-        models: gives the model and its checkpoints, anew each time.
-        chosen: gives the preconditioner of one of them.
         executor: runs the passes.
         progress: is told of every row.
         seed: for replayed examples and sphere points.
@@ -133,18 +69,17 @@ class Scoring:
         self,
         task: Task,
         train: Pool,
+        models: Models,
         sides: Sides,
         *,
-        models: Callable[[], Iterable[Weighed]],
-        chosen: Callable[[Weighed], Chosen],
         executor: LocalExecutor,
         progress: Progress,
         seed: int,
     ) -> None:
-        self.task, self.train, self.sides = task, train, sides
-        self._models, self._chosen = models, chosen
+        self.task, self.train, self.models, self.sides = task, train, models, sides
         self._executor, self._progress, self._seed = executor, progress, seed
         self._bases: WeakKeyDictionary[Pool, dict[int, Tensor]] = WeakKeyDictionary()
+        self._own: WeakKeyDictionary[Pool, dict[int, Tensor]] = WeakKeyDictionary()
         self.advice = Advice()
 
     def tiles(self, queries: Pool, rows: Sequence[Positions], pool: Pool) -> Iterator[Tile]:
@@ -154,24 +89,28 @@ class Scoring:
             StepError: a query's measure has no gradient or cannot be raised at all.
         """
         way = self._way(pool, rows)
+        pull = None if self.sides.pull is None else self.sides.pull(pool).double().numpy()
         for where in self._blocks(len(rows), pool):
             block = list(rows[where])
             values = np.zeros((len(block), len(pool)), dtype=np.float64)
             steps = np.zeros(len(block), dtype=np.float64)
             total = 0.0
-            for one in self._models():
+            for one in self.models.weighed():
                 found, moved = self._scores(way, one, queries, block, pool)
+                if self.sides.relative:
+                    found = found / self._norms(one, pool)
                 values += one.weight * found.double().numpy()
                 steps += one.weight * np.array(moved)
                 total += one.weight
-            yield Tile(where, values / total, steps / total)
+            values *= 1 / total if pull is None else pull / total
+            yield Tile(where, values, steps / total)
 
     def cost(self, pool: Pool, *, rows: int) -> Cost:
         """What scores of so many rows will cost, in inference passes over the pool."""
-        models = list(self._models())
-        moving = sum(w.numel() for w in _moving(models[0].model).values())
+        first = next(self.models.weighed())
+        moving = sum(weight.numel() for weight in first.moving.values())
         return cost(
-            self.sides.train, models[0].model, pool, rows=rows, moving=moving, models=len(models)
+            self.sides.train, first.model, pool, rows=rows, moving=moving, models=len(self.models)
         )
 
     def _way(self, pool: Pool, rows: Sequence[Positions]) -> Response:
@@ -182,8 +121,8 @@ class Scoring:
         return "tangent" if estimate.tangent < estimate.products else "products"
 
     def _blocks(self, count: int, pool: Pool) -> Iterator[slice]:
-        first = next(iter(self._models()))
-        size = sum(weight.numel() for weight in _moving(first.model).values())
+        first = next(self.models.weighed())
+        size = sum(weight.numel() for weight in first.moving.values())
         at_once = max(_HELD // max(size, len(pool)), 1)
         for start in range(0, count, at_once):
             yield slice(start, min(start + at_once, count))
@@ -198,7 +137,7 @@ class Scoring:
             self.sides.train,
             one.model,
             pool,
-            moving=list(_moving(one.model)),
+            moving=list(one.moving),
             executor=self._executor,
             device=self._executor.device,
             what=self.sides.train_name,
@@ -231,7 +170,7 @@ class Scoring:
             reader,
             queries,
             rows,
-            precondition=self._chosen(one).solve,
+            precondition=self.models.chosen(one).solve,
             device=device,
         )
         found = products(self.sides.train, reader, pool, directions, executor=self._executor)
@@ -243,7 +182,7 @@ class Scoring:
         """The update of each row: directions of all of them at once, then each one's step."""
         asked = [self._query(one, queries, positions) for positions in rows]
         slopes = [query.gradient() for query in asked]
-        solve = self._chosen(one).solve
+        solve = self.models.chosen(one).solve
         stacked = {name: torch.stack([own[name] for own in slopes]) for name in slopes[0]}
         solved = solve(stacked)
         found = []
@@ -292,6 +231,26 @@ class Scoring:
             kept[one.place] = responses.base()
         return kept[one.place]
 
+    def _norms(self, one: Weighed, pool: Pool) -> Tensor:
+        """The root of each example's influence on itself, [example], taken once per model.
+
+        By it, a score is the cosine of two gradients in the preconditioner's metric, but for the
+        query's own length (RelatIF; Barshan et al. 2020, section 4).
+        """
+        kept = self._own.setdefault(pool, {})
+        if one.place not in kept:
+            reader = Reader(one.model, self.sides.train, pool, device=self._executor.device)
+            own = own_products(
+                self.sides.train,
+                reader,
+                pool,
+                precondition=self.models.chosen(one).solve,
+                executor=self._executor,
+            )
+            kept[one.place] = (own / len(self.train)).clamp(min=0).sqrt()
+        # An example without a gradient has no influence, whatever its score is divided by.
+        return torch.where(kept[one.place] > 0, kept[one.place], torch.ones(()))
+
 
 def grouped(queries: Pool, groups: Sequence[str] | None) -> dict[str, Positions]:
     """Positions of the queries by row: their own ids, or the groups' names.
@@ -306,7 +265,3 @@ def grouped(queries: Pool, groups: Sequence[str] | None) -> dict[str, Positions]
     for position, name in enumerate(names):
         rows.setdefault(name, []).append(position)
     return {name: np.array(places, dtype=np.int64) for name, places in rows.items()}
-
-
-def _moving(model: nn.Module) -> dict[str, Tensor]:
-    return {name: weight for name, weight in model.named_parameters() if weight.requires_grad}

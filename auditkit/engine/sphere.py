@@ -31,11 +31,11 @@ def away(query: Query, *, radius: float, seed: int) -> Query:
     Args:
         query: one query, whose first tensor of real numbers is its input.
         radius: of the first sphere, in units of the input.
-        seed: for the point's direction.
+        seed: for the point's direction; another at every try.
     """
     found, width = query, radius
-    for _ in range(_TRIES if query.mean() < _SATURATED else 0):
-        found, width = _at(query, width, seed), width * _WIDER
+    for tried in range(_TRIES if query.mean() < _SATURATED else 0):
+        found, width = _at(query, width, seed + tried), width * _WIDER
         if found.mean() > _ENOUGH:
             break
     return found

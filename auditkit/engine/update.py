@@ -21,7 +21,14 @@ from auditkit.batches import batches
 from auditkit.checks import per_example
 from auditkit.engine.curvature import Preconditioner
 from auditkit.engine.line_search import line_search
-from auditkit.engine.passes import Executor, Function, Weights, at_least_single, call
+from auditkit.engine.passes import (
+    Executor,
+    Function,
+    Weights,
+    at_least_single,
+    call,
+    common_numbers,
+)
 from auditkit.errors import SettingError, StepError
 from auditkit.gradients import differentiable, gradient
 from auditkit.pool import Pool, Positions
@@ -188,7 +195,8 @@ def mean_gradient(
     }
     with differentiable():
         for where, batch in batches(pool, positions, batch_size=batch_size, device=device):
-            values = per_example(call(function, model, batch, at), pool, where, what="measure")
+            with common_numbers(pool, where):
+                values = per_example(call(function, model, batch, at), pool, where, what="measure")
             found = gradient(values.sum(), model) if at is None else _by(values.sum(), at)
             for name, part in found.items():
                 total[name] += part / len(positions)
@@ -200,9 +208,9 @@ def _length(
 ) -> tuple[float, float]:
     """The step along a direction, signed, and the move of the measure it was sought for."""
     sign, slope = -1.0 if settings.descend else 1.0, _slope(slopes, direction)
-    _check_slope(query, slope)
     if settings.step is not None:
         return sign * settings.step, rise
+    _check_slope(query, slope)
     base = query.mean()
 
     def rise_at(step: float) -> float:

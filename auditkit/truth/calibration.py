@@ -31,7 +31,7 @@ RISES = (0.1, 1.0, 3.0, 10.0)
 DAMPINGS = (0.1, 1.0, 10.0, 100.0)
 """The dampings that are tried."""
 
-DEFAULT = (1.0, 1.0)
+DEFAULT = (0.1, 1.0)
 """Rise and damping of `ForwardINF` where nothing is said; kept unless another pair is better."""
 
 _CERTAINTY = 0.95

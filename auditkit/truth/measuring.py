@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from auditkit.engine.passes import LocalExecutor
+from auditkit.engine.sides import measure_function
 from auditkit.errors import SettingError
 from auditkit.progress import Progress
 from auditkit.seeds import seeded
@@ -27,7 +28,9 @@ def measured(
         SettingError: no queries, or a measure that the task does not have.
         StoreError: the folder holds retrainings of something else, or cannot be written or read.
     """
-    _check_measure(retraining)
+    measure_function(
+        retraining.task, retraining.measure, default=retraining.task.measure
+    )  # checks it
     queries = retraining.asked
     described = {} if folder is None else facts(retraining, progress=progress)
     path = None if folder is None else Path(folder)
@@ -74,17 +77,8 @@ def _under(retraining: Retraining, leg: Leg) -> Values:
         device=torch.device(retraining.device), batch_size=retraining.batch_size
     )
     task = retraining.task
-    function = task.loss if retraining.measure == "loss" else task.measure
+    function = measure_function(task, retraining.measure, default=task.measure)
     with seeded(retraining.seed, "measuring after a retraining"):
         values = executor.measure(function, model, retraining.asked, what=retraining.measure_name)
     found: Values = values.numpy()
     return found
-
-
-def _check_measure(retraining: Retraining) -> None:
-    task = retraining.task
-    if retraining.measure not in ("auto", "loss", task.measure_name):
-        raise SettingError(
-            f"measure is {retraining.measure!r}: {type(task).__name__} has 'loss'"
-            + (f" and {task.measure_name!r}." if task.measure_name != "loss" else ".")
-        )

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from auditkit.engine.forward_inf import Measure
 from auditkit.engine.restore import fresh_copy, private_copy
+from auditkit.engine.sides import Measure
 from auditkit.errors import PoolError, SettingError, TaskError
 from auditkit.gradients import differentiable
 from auditkit.pool import Pool, Positions

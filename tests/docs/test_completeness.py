@@ -177,13 +177,14 @@ def test_the_states_of_plugins_are_documented() -> None:
 
 
 def test_the_numbers_in_the_explanation_are_those_of_the_code() -> None:
-    from auditkit.engine import curvature, update
+    from auditkit.engine import curvature, line_search, outputs
 
     method = text_of("explanation/method.md")
     default = inspect.signature(auditkit.ForwardINF).parameters["rise"].default
     assert f"`rise`, {default:g} by default" in method
     assert f"up to {curvature._SAMPLE:,} training examples" in method
-    assert f"within {update._TOLERANCE:.0%}".replace("%", " %") in method
+    assert f"within {line_search._TOLERANCE:.0%}".replace("%", " %") in method
+    assert f"The {outputs.ROWS:,} heaviest are kept" in method
     kinds = re.findall(r"^\| `(\w+)` \|", method, re.MULTILINE)
     assert kinds == list(get_args(curvature.Kind))
     holdout = inspect.signature(auditkit.ForwardINF.holdout).parameters

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from auditkit import ClassificationTask, ForwardINF, Pool, RegressionTask, Task
+from auditkit import ClassificationTask, ForwardINF, Pool, Recipe, RegressionTask, Task
 from auditkit.errors import (
     LabelError,
     MissingOutputsError,
@@ -366,3 +366,156 @@ def test_a_task_with_nothing_but_a_loss_is_scored(classifier: nn.Module, pool: P
     assert scores.values[0, 2] > 0
     with pytest.raises(MissingOutputsError, match="OnlyLoss does not define `outputs`"):
         engine.task.outputs(classifier, (torch.zeros(1, 6), torch.zeros(1)))
+
+
+@pytest.mark.parametrize("kind", ["none", "kfac", "ggn"])
+@pytest.mark.parametrize("response", ["finite", "first-order"])
+def test_relative_scores_put_a_copy_first_whatever_else_is_there(
+    kind: str, response: str, digits: tuple[Tensor, Tensor], digits_model: nn.Module
+) -> None:
+    train = Pool.from_arrays(digits[0][:400], digits[1][:400])
+    engine = ForwardINF(
+        ClassificationTask(digits_model),
+        train=train,
+        preconditioner=kind,
+        train_measure="margin",
+        response=response,
+        relative=True,
+        rise=1e-2,
+    )
+    asked = list(range(0, 400, 20))
+    found = engine.influence(train.subset(asked)).values
+    assert found.argmax(axis=1).tolist() == asked
+
+
+def test_the_published_setting_scores_saturated_queries_too(
+    digits: tuple[Tensor, Tensor], digits_model: nn.Module
+) -> None:
+    sure = nn.Sequential(digits_model, Times(30.0))
+    train = Pool.from_arrays(digits[0][:100], digits[1][:100])
+    engine = ForwardINF.published(ClassificationTask(sure), train=train)
+    losses = ClassificationTask(sure).loss(sure, (digits[0][:100], digits[1][:100]))
+    saturated = [place for place in range(100) if losses[place] < 1e-9][:4]
+    scores = engine.influence(train.subset(saturated))
+    assert np.abs(scores.values).max(axis=1).min() > 0
+    assert scores.step == pytest.approx(5e-3)
+
+
+class Times(nn.Module):
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.factor * inputs
+
+
+@pytest.mark.parametrize("response", ["finite", "products"])
+def test_a_ranking_keeps_what_the_whole_scores_say(
+    response: str, task: ClassificationTask, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, queries = ForwardINF(task, train=pool, response=response), pool.subset(range(7))
+    scores = engine.influence(queries)
+    monkeypatch.setattr("auditkit.engine.scoring._HELD", 300)  # blocks of two queries
+    ranking = engine.ranking(queries, k=5)
+    for name in queries.ids:
+        for kept, whole in (
+            (ranking.proponents(name, 5), scores.proponents(name, 5)),
+            (ranking.opponents(name, 5), scores.opponents(name, 5)),
+        ):
+            assert [match.train_id for match in kept] == [match.train_id for match in whole]
+    assert close(ranking.mean, scores.values.mean(axis=0))
+    assert close(ranking.highest, scores.values.max(axis=0))
+    assert close(ranking.lowest, scores.values.min(axis=0))
+
+
+def test_too_many_scores_to_hold_are_refused(
+    task: ClassificationTask, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("auditkit.scores._MOST", 100)
+    with pytest.raises(SettingError, match="use `ranking`"):
+        ForwardINF(task, train=pool).influence(pool.subset([0]))
+
+
+def test_where_first_order_scores_are_much_cheaper_that_is_said() -> None:
+    told: list[str] = []
+    model = nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)
+    )
+    pool = Pool.from_arrays(torch.randn(48, 1, 12, 12), torch.arange(48) % 3)
+    engine = ForwardINF(
+        ClassificationTask(model), train=pool, preconditioner="none", warn=told.append
+    )
+    engine.influence(pool.subset(range(4)))
+    assert not told
+    engine.influence(pool)
+    assert any('response="first-order"' in sentence for sentence in told)
+
+
+def test_only_the_named_parameters_move(task: ClassificationTask, pool: Pool) -> None:
+    seen: list[Tensor] = []
+
+    class Watched(ClassificationTask):
+        def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+            seen.append(dict(model.named_parameters()).get("0.weight", torch.zeros(())).detach())
+            return super().loss(model, batch)
+
+    found = ForwardINF(task, train=pool, parameters="2.*", preconditioner="ggn").influence(
+        pool.subset([1])
+    )
+    assert np.isfinite(found.values).all()
+    ForwardINF(Watched(task.model), train=pool, parameters="0.*|2.*").influence(pool.subset([1]))
+    assert len({float(weight.sum()) for weight in seen}) > 1
+    with pytest.raises(SettingError, match=r"parameters is 'head.\*'"):
+        ForwardINF(task, train=pool, parameters="head.*").influence(pool.subset([1]))
+
+
+def test_checkpoints_can_weigh_more_and_less(task: ClassificationTask, pool: Pool) -> None:
+    other = {name: 1.1 * weight for name, weight in task.model.state_dict().items()}
+    parts = []
+    for weights in ([1.0, 0.0], [0.0, 2.0], [1.0, 3.0]):
+        engine = ForwardINF(task, train=pool, checkpoints=[other], checkpoint_weights=weights)
+        parts.append(engine.influence(pool.subset([3])).values)
+    assert close(parts[2], 0.25 * parts[0] + 0.75 * parts[1])
+    with pytest.raises(SettingError, match="expected 2 numbers"):
+        ForwardINF(task, train=pool, checkpoints=[other], checkpoint_weights=[1.0])
+
+
+def test_costs_are_counted_before_anything_runs(task: ClassificationTask, pool: Pool) -> None:
+    found = ForwardINF(task, train=pool).cost(64)
+    assert found.finite == 64
+    assert found.tangent > 64
+    assert 3 < found.products < 200
+    assert found.first_order == min(found.tangent, found.products)
+
+
+def test_held_out_pulls_weigh_margins_by_both_slopes_of_the_loss(
+    task: ClassificationTask, pool: Pool
+) -> None:
+    recipe = Recipe(learning_rate=1e-2, batch_size=20)
+    settings = {"train": pool, "recipe": recipe, "response": "products", "preconditioner": "none"}
+    engine = ForwardINF(task, pull="held-out", **settings)
+    queries = pool.subset([3, 80])
+    found, held = engine.influence(queries).values, engine.holdout()
+    margins = ForwardINF(task, train_measure="margin", **settings).influence(queries).values
+    slopes = [1 - np.exp(-held.inside), 1 - np.exp(-held.outside)]
+    assert close(found, margins * np.sqrt(slopes[0] * slopes[1]))
+    losses = ForwardINF(task, **settings).influence(queries).values
+    assert close(margins * slopes[0], losses, within=1e-3)  # the slope of the loss by the margin
+    assert engine.self_check(queries=4, candidates=20).candidates == 20
+
+
+@pytest.mark.parametrize("wrong", ["subset", "measure", "regression"])
+def test_held_out_pulls_are_refused_where_they_mean_nothing(
+    wrong: str, task: ClassificationTask, pool: Pool
+) -> None:
+    if wrong == "subset":
+        engine = ForwardINF(task, train=pool, pull="held-out")
+        with pytest.raises(SettingError, match="train pool alone"):
+            engine.influence(pool.subset([0]), pool.subset([1, 2]))
+    elif wrong == "measure":
+        with pytest.raises(SettingError, match="no other train_measure"):
+            ForwardINF(task, train=pool, pull="held-out", train_measure="loss")
+    else:
+        with pytest.raises(SettingError, match="needs a task that has them"):
+            ForwardINF(RegressionTask(nn.Linear(6, 1)), train=pool, pull="held-out")

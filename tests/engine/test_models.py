@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -96,6 +97,46 @@ def test_examples_are_their_own_proponents(name: str, kind: str) -> None:
     found = engine.influence(train.subset([0, 7, 20])).values
     assert (found[[0, 1, 2], [0, 7, 20]] > 0).all()
     assert found.std(axis=1).min() > 0
+
+
+class Adapted(nn.Module):
+    """A frozen layer with a trained low-rank adapter (LoRA)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.base = nn.Linear(4, 6).requires_grad_(requires_grad=False)
+        self.down, self.up = nn.Linear(4, 2, bias=False), nn.Linear(2, 6, bias=False)
+        self.head = nn.Linear(6, 3).requires_grad_(requires_grad=False)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.head((self.base(inputs) + self.up(self.down(inputs))).tanh())
+
+
+@pytest.mark.parametrize("kind", ["none", "kfac", "ekfac", "ggn"])
+def test_of_an_adapted_model_only_the_adapters_move(kind: str) -> None:
+    torch.manual_seed(0)
+    seen: list[set[str]] = []
+
+    class Watched(ClassificationTask):
+        def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+            names = {
+                name
+                for name, weight in own.items()
+                if not torch.equal(weight, attrgetter(prefix(model) + name)(model))
+            }
+            seen.append(names)
+            return super().loss(model, batch)
+
+    def prefix(model: nn.Module) -> str:
+        return "traced." if hasattr(model, "traced") else ""
+
+    model = Adapted()
+    own = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+    train = Pool.from_arrays(noise(4), LABELS)
+    engine = ForwardINF(Watched(model), train=train, preconditioner=kind, train_measure="loss")
+    found = engine.influence(train.subset([0, 7]))
+    assert set.union(*seen) == {"down.weight", "up.weight"}
+    assert (found.values[[0, 1], [0, 7]] > 0).all()
 
 
 @pytest.mark.parametrize("name", [name for name in MODELS if name != "parametrized"])

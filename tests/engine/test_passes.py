@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from auditkit import ClassificationTask, Pool
+from auditkit import ClassificationTask, ForwardINF, Pool
 from auditkit.engine.passes import LocalExecutor, call
 from auditkit.errors import NonFiniteLossError, ReducedLossError, SettingError
 
@@ -127,3 +128,23 @@ def test_out_of_memory_at_one_example_is_the_callers_to_know(
 def test_a_batch_holds_an_example_or_more(size: int) -> None:
     with pytest.raises(SettingError, match=str(size)):
         LocalExecutor(device=CPU, batch_size=size)
+
+
+def test_a_drawn_measure_differs_between_weights_by_the_weights_alone(
+    classifier: nn.Module, blobs: tuple[Tensor, Tensor]
+) -> None:
+    """Noise a hundred times the effect: only common random numbers let it be seen."""
+
+    class Drawn(ClassificationTask):
+        def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+            value = super().loss(model, batch)
+            return value + torch.rand_like(value)
+
+    pool = Pool.from_arrays(*blobs)
+    found, expected = (
+        ForwardINF(task(classifier), train=pool, preconditioner="none", batch_size=50)
+        .influence(pool.subset([3, 70]))
+        .values
+        for task in (Drawn, ClassificationTask)
+    )
+    assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.999

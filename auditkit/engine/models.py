@@ -1,0 +1,134 @@
+"""The trained model and its checkpoints, what of them moves, and their preconditioners."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from auditkit.engine.checkpoints import load_weights
+from auditkit.engine.preconditioner import Choice, Chosen, make_preconditioner
+from auditkit.engine.restore import only_moving, private_copy
+from auditkit.errors import SettingError
+from auditkit.pool import Pool
+from auditkit.progress import Progress
+from auditkit.subject import Recipe, Task
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """The trained model or one of its checkpoints, and its weight in the average.
+
+    Attributes:
+        place: 0 for the model, then the checkpoints' order.
+        model: a private copy of which only what is to move is trainable.
+        weight: not negative.
+    """
+
+    place: int
+    model: nn.Module
+    weight: float
+
+    @property
+    def moving(self) -> dict[str, Tensor]:
+        """The parameters that move, by name."""
+        return {n: weight for n, weight in self.model.named_parameters() if weight.requires_grad}
+
+
+class Models:
+    """Private copies of the model and its checkpoints; the caller's are never touched.
+
+    Args:
+        task: holds the trained model.
+        train: the train pool, which curvature is estimated on.
+        checkpoints: further weights, as state dicts or paths.
+        shares: the weight of each, the model's first; equal by default.
+        moving: patterns of the names of the parameters that move; None for all trainable ones.
+        preconditioner: which one.
+        damping: of it.
+        recipe: its weight decay is part of the curvature where the optimizer couples it.
+        seed: for curvature samples.
+        device: where the copies are.
+        progress: is told how far estimates are.
+
+    Raises:
+        SettingError: shares that are no weights, one for each model.
+        TaskError: the model cannot be copied.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        train: Pool,
+        *,
+        checkpoints: Sequence[Mapping[str, Tensor] | Path | str],
+        shares: Sequence[float] | None,
+        moving: str | None,
+        preconditioner: Choice,
+        damping: float,
+        recipe: Recipe,
+        seed: int,
+        device: torch.device,
+        progress: Progress,
+    ) -> None:
+        self._task, self._train, self._recipe = task, train, recipe
+        self._checkpoints, self._moving = tuple(checkpoints), moving
+        self._shares = _checked(shares, 1 + len(self._checkpoints))
+        self._choice, self._damping, self._seed = preconditioner, damping, seed
+        self._device, self._progress = device, progress
+        self.trained = private_copy(task.model, device)
+        self._chosen: dict[int, Chosen] = {}
+
+    def __len__(self) -> int:
+        return len(self._shares)
+
+    def __iter__(self) -> Iterator[nn.Module]:
+        """The trained model, then a copy holding each of the checkpoints in turn."""
+        yield self.trained
+        for checkpoint in self._checkpoints:
+            model = private_copy(self.trained, self._device)
+            load_weights(model, checkpoint)
+            yield model
+
+    def weighed(self) -> Iterator[Weighed]:
+        """The same, of which only what the settings say can move."""
+        for place, (model, share) in enumerate(zip(self, self._shares, strict=True)):
+            yield Weighed(place, only_moving(model, self._moving), share)
+
+    def chosen(self, one: Weighed) -> Chosen:
+        """The preconditioner of one of them, made when it is first asked for."""
+        if one.place not in self._chosen:
+            coupled = self._recipe.optimizer in ("sgd", "adam")
+            self._chosen[one.place] = make_preconditioner(
+                self._choice,
+                self._task,
+                one.model,
+                self._train,
+                damping=self._damping,
+                weight_decay=self._recipe.weight_decay if coupled else 0.0,
+                seed=self._seed,
+                device=self._device,
+                progress=self._progress,
+            )
+        return self._chosen[one.place]
+
+    @property
+    def preconditioner(self) -> str | None:
+        """Which preconditioner the trained model got and why; None before it has one."""
+        chosen = self._chosen.get(0)
+        return None if chosen is None else f"{chosen.kind}: {chosen.reason}."
+
+
+def _checked(shares: Sequence[float] | None, models: int) -> tuple[float, ...]:
+    found = (1.0,) * models if shares is None else tuple(shares)
+    fits = all(0 <= share < math.inf for share in found) and any(found)
+    if len(found) != models or not fits:
+        raise SettingError(
+            f"checkpoint_weights is {shares}: expected {models} numbers, for the model and each "
+            "checkpoint, none negative and not all zero."
+        )
+    return found

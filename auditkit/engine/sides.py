@@ -1,0 +1,129 @@
+"""What is measured on the query side and on the train side, and how."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from auditkit.engine.passes import Function
+from auditkit.engine.response import Response
+from auditkit.engine.update import ONE_STEP, UpdateSettings
+from auditkit.errors import SettingError
+from auditkit.pool import Pool
+from auditkit.scores import Holdout
+from auditkit.subject import Task
+
+Measure: TypeAlias = Literal["auto", "loss", "margin"]
+"""What is measured: `auto` is the task's own measure (margin) of a query, and the loss of a
+training example."""
+
+Pull: TypeAlias = Literal["trained", "held-out"]
+"""How hard a training example is taken to pull; see `ForwardINF`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sides:
+    """The settings of an engine that scores depend on, beside its models.
+
+    Attributes:
+        query: the query-side measure.
+        train: the train-side measure.
+        train_name: its name.
+        response: what is read off the train side.
+        rise: how far the query's measure is to rise.
+        update: how else the weights move.
+        relative: whether scores are divided by the root of each example's own influence.
+        pull: gives what each example of a pool weighs, [example]; None where the measure says it.
+    """
+
+    query: Function
+    train: Function
+    train_name: str
+    response: Response
+    rise: float
+    update: UpdateSettings
+    relative: bool = False
+    pull: Callable[[Pool], Tensor] | None = None
+
+
+def make_sides(
+    task: Task,
+    *,
+    measure: Measure,
+    train_measure: Measure,
+    pull: Pull,
+    pulls: Callable[[Pool], Tensor],
+    response: Response,
+    rise: float,
+    update: UpdateSettings | None,
+    relative: bool,
+) -> Sides:
+    """The settings, checked.
+
+    Args:
+        task: has the measures.
+        measure: the query's.
+        train_measure: the training examples'.
+        pull: where their weights come from.
+        pulls: gives held-out weights.
+        response: what is read off the train side.
+        rise: how far the query's measure is to rise.
+        update: how else the weights move.
+        relative: whether scores are divided by the root of each example's own influence.
+
+    Raises:
+        SettingError: a measure that the task does not have, weights for another measure than the
+            margin, or a rise out of range.
+    """
+    if not 0 < rise < math.inf:
+        raise SettingError(f"rise is {rise}: it must be above zero and finite.")
+    held = pull == "held-out"
+    if held and (train_measure != "auto" or task.measure_name != "margin"):
+        raise SettingError(
+            f"pull is {pull!r} with train_measure {train_measure!r} on a {type(task).__name__}: it "
+            "weighs margins, so it needs a task that has them, and no other train_measure."
+        )
+    by_loss = train_measure in ("auto", "loss") and not held
+    return Sides(
+        query=measure_function(task, measure, default=task.measure),
+        train=measure_function(task, train_measure, default=task.measure if held else task.loss),
+        train_name="loss" if by_loss else task.measure_name,
+        response=response,
+        rise=rise,
+        update=update or ONE_STEP,
+        relative=relative,
+        pull=pulls if held else None,
+    )
+
+
+def measure_function(task: Task, measure: Measure, *, default: Function) -> Function:
+    """The task's function of that name; `default` for `auto`.
+
+    Raises:
+        SettingError: the task has no such measure.
+    """
+    if measure not in ("auto", "loss", task.measure_name):
+        raise SettingError(
+            f"measure is {measure!r}: {type(task).__name__} has 'loss'"
+            + (f" and {task.measure_name!r}." if task.measure_name != "loss" else ".")
+        )
+    if measure == "auto":
+        return default
+    return task.loss if measure == "loss" else task.measure
+
+
+def held_out_pull(held: Holdout) -> Tensor:
+    """What each example weighs, float64 [example]: the geometric mean of two slopes of its loss.
+
+    The slope of the loss by the margin is 1 - p. Under the trained model it is next to nothing for
+    what has been memorized; under models that did not train on the example it is what the example
+    would pull with if it came anew. How hard it has pulled lies between the two.
+    """
+    slopes = [-np.expm1(-losses.astype(np.float64)) for losses in (held.inside, held.outside)]
+    return torch.from_numpy(np.sqrt(slopes[0] * slopes[1]))
