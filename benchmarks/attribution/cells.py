@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import gc
 import importlib
-import resource
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -75,8 +74,14 @@ def load(name: str, file: Path, *, queries: int, images: int | None = None) -> C
 
 
 def peak() -> float:
-    """The peak resident set of this process so far, in MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """The peak resident set of this process so far, in MiB (Linux).
+
+    `getrusage` will not do: a child's peak begins at its parent's.
+    """
+    [line] = [
+        line for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line
+    ]
+    return int(line.split()[1]) / 1024
 
 
 def forget_peak() -> float:
@@ -93,8 +98,10 @@ def measure(way: Way, name: str, file: Path, queries: int) -> Cell:
     importlib.import_module(way.library)
     way.work(load(name, file, queries=1, images=32))
     case = load(name, file, queries=queries)
+    passes = [inference(case)["scores"] for _ in range(2)]
     before = forget_peak()
     found: Cell = dict(way.work(case))
     found["added MiB"] = peak() - before
-    found["pass"] = statistics.median(inference(case)["scores"] for _ in range(3))
+    passes += [inference(case)["scores"] for _ in range(2)]
+    found["pass"] = statistics.median(passes)
     return found

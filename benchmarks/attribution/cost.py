@@ -8,9 +8,9 @@ A CNN of 150,078 weights on 10,000 Fashion-MNIST images, and ResNet-18 (GroupNor
 2,000. Every cell is a process of its own, on one thread, with batches of 256: it loads the network
 and the data, imports the library, does a small job to warm up, and then the whole of it. Memory is
 how far the peak resident set rises from there. Time is given in plain inference passes over the
-training images, measured in the same process right after. Short cells run three times, the ways
-taking turns, and medians are shown; a cell that would take longer than the limit, going by fewer
-queries, is left out and says so. Finished cells are kept in the output file.
+training images, measured in the same process right before and after. Short cells run three times,
+the ways taking turns, and medians are shown; a cell that would take longer than the limit, going
+by fewer queries, is left out and says so. Finished cells are kept in the output file.
 """
 
 from __future__ import annotations
