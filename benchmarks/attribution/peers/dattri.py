@@ -1,6 +1,6 @@
 """dattri: influence functions by three inverses of the Hessian, TRAK, and TracIn.
 
-Influence functions take the inverse of each batch of the full training loader and add the results
+Influence functions invert the Hessian of each batch of the full training loader and add the results
 up, so the loader has one batch. TracIn and TRAK share a dictionary of projection settings at module
 level that every use changes; all of them are named each time.
 """
@@ -38,7 +38,7 @@ def influence(
 
     The library's own loop transforms all queries anew for each batch of training examples; its
     parts are called here one by one, so that each query is transformed once. Without `no_grad` it
-    keeps the graphs of all Hessian products, 23 GB of them on the CNN.
+    keeps the graphs of all Hessian products, over 10 GB of them on the CNN.
     """
     from dattri.algorithm import influence_function as functions
 
