@@ -22,7 +22,7 @@ from auditkit import (
     Settings,
 )
 from auditkit.errors import EngineError, LabelError
-from auditkit_mislabel import baselines, sections
+from auditkit_mislabel import baselines
 from auditkit_mislabel.judgement import Judgement, judge
 from auditkit_mislabel.planting import Planting
 
@@ -112,6 +112,8 @@ class MislabelAudit(Audit[MislabelSettings]):
 
     def sections(self, result: AuditResult) -> Sequence[Section]:
         """How far to review, which classes are confused, how far to trust it."""
+        from auditkit_mislabel import sections  # noqa: PLC0415 - draws, which an audit need not
+
         return sections.sections(result)
 
 
@@ -122,10 +124,6 @@ def _say_what_was_used(context: AuditContext[MislabelSettings]) -> None:
         context.note(f"{len(subject.queries)} trusted examples calibrate the probabilities.")
     if subject.checkpoints:
         context.note(f"{len(subject.checkpoints)} checkpoints are heard beside the trained model.")
-    if not baselines.has_cleanlab():
-        context.note(
-            "Confident learning is not compared: install the extra auditkit-influence[cleanlab]."
-        )
 
 
 def _warn_of_a_poor_model(context: AuditContext[MislabelSettings], tables: ClassTables) -> None:
@@ -253,7 +251,7 @@ def _recovery(
 ) -> pl.DataFrame:
     """How well each score finds the planted labels; a warning where a baseline does better."""
     found = dict(judged.calibration.recovery)
-    if found and tables.planted is not None and baselines.has_cleanlab():
+    if found and tables.planted is not None:
         found[baselines.CONFIDENT] = baselines.confident_recovery(
             held, tables.planted, judged.calibration.compared
         )
