@@ -3,8 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from auditkit_mislabel.channel import Channel, anchor_counts, fit_channel, shrunk
+from auditkit_mislabel.judgement import doubted
 
-from tests.plugins.auditkit_mislabel.conftest import Noisy
+from tests.plugins.auditkit_mislabel.conftest import Noisy, make
 
 
 def nobody(noisy: Noisy) -> np.ndarray:
@@ -83,3 +84,16 @@ def test_trusted_labels_teach_the_scale_and_not_the_channel(uniform_noise: Noisy
     channel = fit_channel(uniform_noise.logs, labels, trusted)
     errors = 1 - np.diag(channel.transition)
     np.testing.assert_allclose(errors, 0.1, atol=0.03)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.1])
+def test_where_the_classes_overlap_a_models_mistakes_are_not_counted_as_wrong_labels(
+    rate: float,
+) -> None:
+    # An ideal model names the right class of 77 %. Its anchors alone would count a fifth too many,
+    # and a hundred wrong labels where there are none.
+    transition = np.full((5, 5), rate / 4) + (1 - rate * 5 / 4) * np.eye(5)
+    noisy = make(transition, count=3_000, radius=2.0)
+    channel = fit_channel(noisy.logs, noisy.given, nobody(noisy))
+    counted = doubted(channel, noisy.logs, noisy.given).sum()
+    assert counted == pytest.approx(noisy.wrong.sum(), rel=0.12, abs=15)
