@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from auditkit_mislabel.channel import Channel, anchor_counts, fit_channel, shrunk
+from auditkit_mislabel.channel import Channel, anchor_counts, fit_channel, shrunk, surest
 from auditkit_mislabel.judgement import doubted
 
 from tests.plugins.auditkit_mislabel.conftest import Noisy, make
@@ -26,6 +26,14 @@ def test_counts_of_anchors_are_of_the_surest_examples_of_each_predicted_class() 
     labels = (np.arange(100) >= 80).astype(np.int64)
     counts = anchor_counts(logs, labels)
     np.testing.assert_array_equal(counts, [[0, 20], [0, 0]])
+
+
+def test_the_surest_are_a_share_of_each_predicted_class_and_at_least_ten() -> None:
+    certainty = np.r_[np.linspace(0.51, 0.99, 100), np.full(12, 0.3)]
+    logs = np.log(np.stack([certainty, 1 - certainty], axis=1))
+    chosen = surest(logs, share=0.5)
+    assert set(range(50, 100)) == set(chosen[chosen < 100])
+    assert (chosen >= 100).sum() == 10
 
 
 def test_rows_of_a_transition_are_distributions_without_zeros() -> None:
