@@ -53,7 +53,7 @@ class MislabelSettings(Settings):
     thorough: bool = Field(
         default=False,
         description="Replay a second time without the doubtful labels: a better ranking for about "
-        "two and a half times the time.",
+        "twice the time.",
     )
     folds: int = Field(default=5, ge=2, description="Into how many parts the data is held out.")
     epochs: int = Field(

@@ -191,6 +191,7 @@ def test_where_most_labels_are_in_doubt_none_are_left_out_of_a_second_replay(
         demo.subject,
         train=auditkit.Pool.from_arrays(images, wrong),
         recipe=replace(demo.subject.recipe, optimizer="sgd", learning_rate=1e-6),
+        pretrained=demo.subject.task.model.state_dict(),  # shrunk toward itself, it stays
     )
     run = auditkit.run("mislabel", subject, out=tmp_path, settings={"thorough": True})
     assert any("was not thorough" in note.text for note in run.record.notes)
