@@ -38,6 +38,8 @@ REGIMES = {
     "A": Regime("A: 10,000 images, few flips fitted", 10_000, 0.10, look_alike=False, epochs=12),
     "B": Regime("B: 3,000 images, flips memorized", 3_000, 0.10, look_alike=False, epochs=28),
     "C": Regime("C: 2,500 images, look-alike flips", 2_500, 0.12, look_alike=True, epochs=20),
+    "D": Regime("D: 1,000 images", 1_000, 0.10, look_alike=False, epochs=12),
+    "E": Regime("E: 2,500 images, few look-alike flips", 2_500, 0.04, look_alike=True, epochs=20),
 }
 
 RECIPE = Recipe(optimizer="sgd", learning_rate=0.02, momentum=0.9, weight_decay=5e-4, batch_size=64)

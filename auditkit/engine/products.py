@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from auditkit.subject import Batch
 
 BATCH = 64
-"""How many examples' gradients are read at once."""
+"""How many examples' gradients are read at once; more where few parameters move."""
+
+_HELD = 2**22
 
 Directions = Mapping[Part, Block]
 """Directions of several queries, by part of the parameters."""
@@ -90,7 +92,9 @@ def products(
         per_example(values, pool, where, what="measure")
         return found
 
-    return executor.each(pool, run, batch_size=BATCH, doing="multiplying gradients").T
+    size = sum(shape.numel() for part in reader.parts for shape in part.weights.values())
+    at_once = max(BATCH, _HELD // size)
+    return executor.each(pool, run, batch_size=at_once, doing="multiplying gradients").T
 
 
 def own_products(

@@ -39,7 +39,7 @@ def engine(case: Case, settings: Settings) -> ForwardINF:
 
 def influence(case: Case, settings: Settings) -> Floats:
     """Scores of all queries against all training examples."""
-    return engine(case, settings).influence(case.data.queries, case.data.train).values
+    return engine(case, settings).influence(case.data.queries).values
 
 
 def published(case: Case, *, absolute: bool) -> Floats:
@@ -65,6 +65,23 @@ METHODS = (
         "auditkit, first-order",
         "the derivative along the default update in place of the finite change",
         {"default settings": _variant(response="first-order")},
+    ),
+    Method(
+        "auditkit, held-out pulls",
+        "first-order, training examples weighed by how they pull held out as well",
+        {"otherwise as it comes": _variant(response="first-order", pull="held-out")},
+    ),
+    Method(
+        "auditkit, relative",
+        "derivatives of margins, divided by the root of each example's own influence",
+        {
+            "otherwise as it comes": _variant(
+                train_measure="margin", relative=True, response="first-order"
+            ),
+            "kfac": _variant(
+                train_measure="margin", relative=True, response="first-order", preconditioner="kfac"
+            ),
+        },
     ),
     *(
         Method(

@@ -18,11 +18,10 @@ from auditkit import (
     Holdout,
     Requirements,
     Section,
-    SelfCheck,
     Settings,
 )
-from auditkit.errors import EngineError, LabelError
-from auditkit_mislabel import baselines, sections
+from auditkit.errors import LabelError
+from auditkit_mislabel import baselines
 from auditkit_mislabel.judgement import Judgement, judge
 from auditkit_mislabel.planting import Planting
 
@@ -34,8 +33,18 @@ _BETTER = 0.02
 _MOST_DOUBTFUL = 0.5
 """The share of doubtful labels above which no second replay is made without them."""
 
+_KEEP = 0.2
+"""What the first holdout keeps of the trained weights; more ranks a little better where labels are
+memorized, and counts too few of them, since the replays still know them."""
+
 _KEEP_AGAIN = 0.3
 """What the second holdout keeps of the trained weights: it ranks and need not count."""
+
+_STEPS = 250
+"""Optimizer steps that a replay needs to know the classes: below, doubt is taken for errors."""
+
+_EPOCHS = (5, 12)
+"""The fewest and the most epochs of a replay where the setting leaves it to the audit."""
 
 
 class MislabelSettings(Settings):
@@ -44,16 +53,27 @@ class MislabelSettings(Settings):
     thorough: bool = Field(
         default=False,
         description="Replay a second time without the doubtful labels: a better ranking for about "
-        "two and a half times the time.",
+        "twice the time.",
     )
     folds: int = Field(default=5, ge=2, description="Into how many parts the data is held out.")
-    epochs: int = Field(default=4, ge=1, description="Epochs of replay per fold.")
+    epochs: int = Field(
+        default=0,
+        ge=0,
+        description="Epochs of replay per fold; 0 for as many as make 250 steps, five to twelve.",
+    )
     threshold: float = Field(
         default=0.5,
         gt=0,
         lt=1,
         description="Probability of being wrong from which on a label is flagged.",
     )
+
+    def replay_epochs(self, count: int, batch_size: int) -> int:
+        """Epochs of replay per fold for a pool of `count`: as set, or what makes enough steps."""
+        if self.epochs:
+            return self.epochs
+        steps = count * (1 - 1 / self.folds) / batch_size
+        return int(np.clip(round(_STEPS / steps), *_EPOCHS))
 
 
 class MislabelAudit(Audit[MislabelSettings]):
@@ -80,10 +100,12 @@ class MislabelAudit(Audit[MislabelSettings]):
         extra = context.subject.queries
         pool = train if extra is None else train.joined(extra)
         trusted = np.arange(len(pool)) >= len(train)
+        epochs = settings.replay_epochs(len(pool), context.subject.recipe.batch_size)
         held = context.engine.holdout(
             pool,
             folds=settings.folds,
-            epochs=settings.epochs,
+            epochs=epochs,
+            keep=_KEEP,
             plant=Planting(seed=context.seed, among=len(train)),
         )
         tables = held.classes
@@ -100,7 +122,7 @@ class MislabelAudit(Audit[MislabelSettings]):
             again = context.engine.holdout(
                 pool,
                 folds=settings.folds,
-                epochs=settings.epochs + 2,
+                epochs=epochs,
                 keep=_KEEP_AGAIN,
                 untrained=doubtful,
                 seed=context.seed + 1,
@@ -112,6 +134,8 @@ class MislabelAudit(Audit[MislabelSettings]):
 
     def sections(self, result: AuditResult) -> Sequence[Section]:
         """How far to review, which classes are confused, how far to trust it."""
+        from auditkit_mislabel import sections  # noqa: PLC0415 - draws, which an audit need not
+
         return sections.sections(result)
 
 
@@ -122,10 +146,6 @@ def _say_what_was_used(context: AuditContext[MislabelSettings]) -> None:
         context.note(f"{len(subject.queries)} trusted examples calibrate the probabilities.")
     if subject.checkpoints:
         context.note(f"{len(subject.checkpoints)} checkpoints are heard beside the trained model.")
-    if not baselines.has_cleanlab():
-        context.note(
-            "Confident learning is not compared: install the extra auditkit-influence[cleanlab]."
-        )
 
 
 def _warn_of_a_poor_model(context: AuditContext[MislabelSettings], tables: ClassTables) -> None:
@@ -194,7 +214,6 @@ def _result(
                 orient="row",
             ),
         },
-        self_check=_self_check(context),
     )
 
 
@@ -253,7 +272,7 @@ def _recovery(
 ) -> pl.DataFrame:
     """How well each score finds the planted labels; a warning where a baseline does better."""
     found = dict(judged.calibration.recovery)
-    if found and tables.planted is not None and baselines.has_cleanlab():
+    if found and tables.planted is not None:
         found[baselines.CONFIDENT] = baselines.confident_recovery(
             held, tables.planted, judged.calibration.compared
         )
@@ -269,12 +288,3 @@ def _recovery(
         schema={"score": pl.String(), "average precision": pl.Float64()},
         orient="row",
     )
-
-
-def _self_check(context: AuditContext[MislabelSettings]) -> SelfCheck | None:
-    """The engine's gate; what fails there is told, and the audit, which holds out, goes on."""
-    try:
-        return context.engine.self_check()
-    except EngineError as error:
-        context.note(f"The engine's self-check could not be done: {error}", level="warning")
-        return None

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.util import find_spec
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import average_precision_score
 
 from auditkit import Holdout, Planted
+from auditkit_mislabel.precision import average_precision
 
 ByName = Mapping[str, npt.NDArray[np.floating]]
 """A value per example, [example], by the name of the baseline."""
@@ -17,33 +16,28 @@ ByName = Mapping[str, npt.NDArray[np.floating]]
 CONFIDENT = "confident learning"
 
 
-def has_cleanlab() -> bool:
-    """Whether the extra `[cleanlab]` is installed."""
-    return find_spec("cleanlab") is not None
-
-
 def baselines(held: Holdout) -> ByName:
     """A score per example and baseline, higher for worse: under the labels as given.
 
-    Confident learning (Northcutt et al. 2021) is cleanlab's normalized margin on the out-of-sample
-    probabilities of this run; it is left out where cleanlab is not installed.
+    Confident learning (Northcutt et al. 2021) ranks by the normalized margin, cleanlab's score, on
+    the out-of-sample probabilities of this run.
     """
     found: dict[str, npt.NDArray[np.floating]] = {"training loss": held.inside}
-    if held.classes is not None and has_cleanlab():
-        found[CONFIDENT] = _confident(held, held.classes.targets)
+    if held.classes is not None and held.probabilities_outside is not None:
+        found[CONFIDENT] = _confident(held.probabilities_outside, held.classes.targets)
     return found
 
 
 def confident_recovery(held: Holdout, planted: Planted, compared: npt.NDArray[np.bool_]) -> float:
     """Average precision of confident learning on the planted labels, among those compared."""
-    if held.classes is None:
+    if held.classes is None or held.probabilities_outside is None:
         raise ValueError("A holdout without class tables holds no planted labels.")
     labels = held.classes.targets.copy()
     labels[planted.positions] = planted.labels
     positive = np.zeros(len(labels), dtype=bool)
     positive[planted.positions] = True
-    score = _confident(held, labels)
-    return float(average_precision_score(positive[compared], score[compared]))
+    score = _confident(held.probabilities_outside, labels)
+    return average_precision(positive[compared], score[compared])
 
 
 def agreement(flagged: npt.NDArray[np.bool_], scores: ByName) -> dict[str, float]:
@@ -57,10 +51,12 @@ def agreement(flagged: npt.NDArray[np.bool_], scores: ByName) -> dict[str, float
     }
 
 
-def _confident(held: Holdout, labels: npt.NDArray[np.int64]) -> npt.NDArray[np.floating]:
-    from cleanlab.rank import get_label_quality_scores  # noqa: PLC0415 - an optional extra
-
-    quality: npt.NDArray[np.floating] = get_label_quality_scores(
-        labels, held.probabilities_outside, method="normalized_margin"
-    )
-    return -quality
+def _confident(
+    probabilities: npt.NDArray[np.floating], labels: npt.NDArray[np.int64]
+) -> npt.NDArray[np.floating]:
+    """The margin of the best other class above the label, from -1 to 0: cleanlab's, negated."""
+    rows = np.arange(len(labels))
+    own, others = probabilities[rows, labels], probabilities.copy()
+    others[rows, labels] = -np.inf
+    margin: npt.NDArray[np.floating] = (others.max(axis=1) - own - 1) / 2
+    return margin

@@ -24,10 +24,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import brentq
 from scipy.special import expit, log_softmax
-from sklearn.metrics import average_precision_score
 
 from auditkit import ClassTables
 from auditkit_mislabel.channel import Channel, Labels, Table, fit_channel, recalibrated
+from auditkit_mislabel.precision import average_precision
 
 WEIGHTS = (0.25, 0.5, 0.75)
 """The weights of the replayed opinion, against the outside one, that calibration chooses from."""
@@ -163,7 +163,7 @@ def _calibrate(tables: ClassTables, channel: Channel, doubt: Table, known: Bools
     replayed = tables.replayed.astype(np.float64)
 
     def precision(score: Table) -> float:
-        return float(average_precision_score(positive[compared], score[compared]))
+        return average_precision(positive[compared], score[compared])
 
     found = {}
     for weight in WEIGHTS:

@@ -23,12 +23,14 @@ class Noisy:
         return self.true != self.given
 
 
-def make(transition: npt.NDArray[np.float64], *, count: int = 6_000, seed: int = 0) -> Noisy:
+def make(
+    transition: npt.NDArray[np.float64], *, count: int = 6_000, seed: int = 0, radius: float = 3.0
+) -> Noisy:
     """Gaussian classes on a circle, seen through Bayes' rule, labelled through a channel."""
     random = np.random.default_rng(seed)
     classes = len(transition)
     angle = 2 * np.pi * np.arange(classes) / classes
-    centres = 3.0 * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    centres = radius * np.stack([np.cos(angle), np.sin(angle)], axis=1)
     true = random.integers(0, classes, count)
     points = centres[true] + random.normal(size=(count, 2))
     logs = -0.5 * ((points[:, None] - centres[None]) ** 2).sum(axis=2)

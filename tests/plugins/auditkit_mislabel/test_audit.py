@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from auditkit_mislabel import MislabelAudit
+from auditkit_mislabel.audit import MislabelSettings
 from sklearn.metrics import average_precision_score
 from torch import Tensor, nn
 
@@ -32,6 +33,14 @@ def precision(run: auditkit.Run, demo: Demo) -> float:
 
 def test_the_audit_fits_in() -> None:
     testing.check_audit(MislabelAudit)
+
+
+@pytest.mark.parametrize(
+    ("count", "epochs"), [(100_000, 5), (10_000, 5), (3_000, 7), (2_500, 8), (600, 12), (20, 12)]
+)
+def test_small_pools_are_replayed_longer(count: int, epochs: int) -> None:
+    assert MislabelSettings().replay_epochs(count, 64) == epochs
+    assert MislabelSettings(epochs=3).replay_epochs(count, 64) == 3
 
 
 def test_wrong_labels_are_found_and_counted(run: auditkit.Run, demo: Demo) -> None:
@@ -182,6 +191,7 @@ def test_where_most_labels_are_in_doubt_none_are_left_out_of_a_second_replay(
         demo.subject,
         train=auditkit.Pool.from_arrays(images, wrong),
         recipe=replace(demo.subject.recipe, optimizer="sgd", learning_rate=1e-6),
+        pretrained=demo.subject.task.model.state_dict(),  # shrunk toward itself, it stays
     )
     run = auditkit.run("mislabel", subject, out=tmp_path, settings={"thorough": True})
     assert any("was not thorough" in note.text for note in run.record.notes)

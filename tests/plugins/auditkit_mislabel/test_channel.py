@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from auditkit_mislabel.channel import Channel, anchor_counts, fit_channel, shrunk
+from auditkit_mislabel.channel import Channel, anchor_counts, fit_channel, shrunk, surest
+from auditkit_mislabel.judgement import doubted
 
-from tests.plugins.auditkit_mislabel.conftest import Noisy
+from tests.plugins.auditkit_mislabel.conftest import Noisy, make
 
 
 def nobody(noisy: Noisy) -> np.ndarray:
@@ -25,6 +26,14 @@ def test_counts_of_anchors_are_of_the_surest_examples_of_each_predicted_class() 
     labels = (np.arange(100) >= 80).astype(np.int64)
     counts = anchor_counts(logs, labels)
     np.testing.assert_array_equal(counts, [[0, 20], [0, 0]])
+
+
+def test_the_surest_are_a_share_of_each_predicted_class_and_at_least_ten() -> None:
+    certainty = np.r_[np.linspace(0.51, 0.99, 100), np.full(12, 0.3)]
+    logs = np.log(np.stack([certainty, 1 - certainty], axis=1))
+    chosen = surest(logs, share=0.5)
+    assert set(range(50, 100)) == set(chosen[chosen < 100])
+    assert (chosen >= 100).sum() == 10
 
 
 def test_rows_of_a_transition_are_distributions_without_zeros() -> None:
@@ -83,3 +92,16 @@ def test_trusted_labels_teach_the_scale_and_not_the_channel(uniform_noise: Noisy
     channel = fit_channel(uniform_noise.logs, labels, trusted)
     errors = 1 - np.diag(channel.transition)
     np.testing.assert_allclose(errors, 0.1, atol=0.03)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.1])
+def test_where_the_classes_overlap_a_models_mistakes_are_not_counted_as_wrong_labels(
+    rate: float,
+) -> None:
+    # An ideal model names the right class of 77 %. Its anchors alone would count a fifth too many,
+    # and a hundred wrong labels where there are none.
+    transition = np.full((5, 5), rate / 4) + (1 - rate * 5 / 4) * np.eye(5)
+    noisy = make(transition, count=3_000, radius=2.0)
+    channel = fit_channel(noisy.logs, noisy.given, nobody(noisy))
+    counted = doubted(channel, noisy.logs, noisy.given).sum()
+    assert counted == pytest.approx(noisy.wrong.sum(), rel=0.12, abs=15)
