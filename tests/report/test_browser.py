@@ -80,7 +80,12 @@ def column(page: Page, label: str) -> list[str]:
 
 
 def head(page: Page, title: str) -> None:
-    page.locator("#findings-table thead th").filter(has_text=title).first.click()
+    """Sort by a column; the table is drawn again a moment after the click."""
+    cell = page.locator("#findings-table thead th").filter(has_text=title).first
+    before = cell.get_attribute("aria-sort")
+    cell.click()
+    after = "descending" if before == "ascending" else "ascending"
+    expect(cell).to_have_attribute("aria-sort", after)
 
 
 def test_nothing_leaves_and_nothing_complains(page: Page, seen: Seen, report: Path) -> None:
