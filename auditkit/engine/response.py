@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 Response: TypeAlias = Literal["finite", "first-order", "tangent", "products"]
 """What is read off the train side; `first-order` takes the cheaper of the last two."""
 
-_HELD = 2**26
-"""How many numbers the moved weights of several queries may hold together."""
+_TANGENT_BATCH = 128
+"""Examples at once where derivatives are carried along, which takes as much memory again."""
 
 _APART = 1e-3
 
@@ -74,8 +74,6 @@ class Responses:
         self.executor, self.what = executor, what
         first = collate(pool, np.zeros(1, dtype=np.int64), device=device)
         self.prefix, traced = shared_prefix(model, moving, function, first)
-        sizes = {name: weight.numel() for name, weight in model.named_parameters()}
-        self.at_once = max(_HELD // max(sum(sizes[name] for name in moving), 1), 1)
         self.untraced = not traced
         self._forward = True
 
@@ -103,7 +101,9 @@ class Responses:
             return torch.stack(found, dim=1)
 
         with torch.no_grad(), plain_kernels(self.model):
-            return self.executor.each(self.pool, run, doing=f"measuring the {self.what}").T
+            return self.executor.each(
+                self.pool, run, batch_size=_TANGENT_BATCH, doing=f"measuring the {self.what}"
+            ).T
 
     @property
     def forward_mode(self) -> bool:

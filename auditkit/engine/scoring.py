@@ -33,8 +33,12 @@ from auditkit.progress import Progress
 from auditkit.seeds import stream
 from auditkit.subject import Task
 
-_HELD = 2**26
-"""How many numbers a block of queries may hold: gradients and scores, 256 MiB in float32 each."""
+_HELD = 2**22
+"""How many numbers a block of queries may hold of gradients, directions, weights and scores each:
+16 MiB in float32. More at once would save nothing, as each query has passes of its own."""
+
+_HELD_TOGETHER = 2**26
+"""The same where one pass over the pool serves all queries of a block: 256 MiB."""
 
 
 @dataclass(frozen=True)
@@ -90,20 +94,22 @@ class Scoring:
         """
         way = self._way(pool, rows)
         pull = None if self.sides.pull is None else self.sides.pull(pool).double().numpy()
-        for where in self._blocks(len(rows), pool):
-            block = list(rows[where])
-            values = np.zeros((len(block), len(pool)), dtype=np.float64)
-            steps = np.zeros(len(block), dtype=np.float64)
-            total = 0.0
-            for one in self.models.weighed():
-                found, moved = self._scores(way, one, queries, block, pool)
-                if self.sides.relative:
-                    found = found / self._norms(one, pool)
-                values += one.weight * found.double().numpy()
-                steps += one.weight * np.array(moved)
-                total += one.weight
-            values *= 1 / total if pull is None else pull / total
-            yield Tile(where, values, steps / total)
+        with self._progress.step("scoring queries", len(rows)) as step:
+            for where in self._blocks(way, len(rows), pool):
+                block = list(rows[where])
+                values = np.zeros((len(block), len(pool)), dtype=np.float64)
+                steps = np.zeros(len(block), dtype=np.float64)
+                total = 0.0
+                for one in self.models.weighed():
+                    found, moved = self._scores(way, one, queries, block, pool)
+                    if self.sides.relative:
+                        found = found / self._norms(one, pool)
+                    values += one.weight * found.double().numpy()
+                    steps += one.weight * np.array(moved)
+                    total += one.weight
+                values *= 1 / total if pull is None else pull / total
+                yield Tile(where, values, steps / total)
+                step.advance(len(block))
 
     def cost(self, pool: Pool, *, rows: int) -> Cost:
         """What scores of so many rows will cost, in inference passes over the pool."""
@@ -120,10 +126,11 @@ class Scoring:
         estimate = self.cost(pool, rows=len(rows))
         return "tangent" if estimate.tangent < estimate.products else "products"
 
-    def _blocks(self, count: int, pool: Pool) -> Iterator[slice]:
+    def _blocks(self, way: Response, count: int, pool: Pool) -> Iterator[slice]:
+        held = _HELD_TOGETHER if way == "products" else _HELD
         first = next(self.models.weighed())
         size = sum(weight.numel() for weight in first.moving.values())
-        at_once = max(_HELD // max(size, len(pool)), 1)
+        at_once = max(held // max(size, len(pool)), 1)
         for start in range(0, count, at_once):
             yield slice(start, min(start + at_once, count))
 
@@ -144,21 +151,16 @@ class Scoring:
         )
         base = self._base(responses, one, pool) if way == "finite" else None
         updates = self._updates(one, queries, rows, length=way == "finite")
-        found: list[Tensor] = []
-        with self._progress.step("scoring queries", len(rows)) as step:
-            for start in range(0, len(rows), responses.at_once):
-                some = updates[start : start + responses.at_once]
-                if base is None:
-                    found.append(responses.tangents([own.direction for own in some]))
-                else:
-                    moved = responses.moved([own.moved(one.model) for own in some])
-                    lengths = torch.tensor([own.step for own in some], dtype=torch.float64)
-                    found.append((moved.double() - base.double()) / lengths[:, None])
-                step.advance(len(some))
+        if base is None:
+            found, steps = responses.tangents([own.direction for own in updates]), [0.0] * len(rows)
+        else:
+            steps = [own.step for own in updates]
+            moved = responses.moved([own.moved(one.model) for own in updates])
+            lengths = torch.tensor(steps, dtype=torch.float64)
+            found = (moved.double() - base.double()) / lengths[:, None]
         self.advice.differenced |= not responses.forward_mode
         self.advice.whole |= responses.untraced
-        steps = [own.step for own in updates] if base is not None else [0.0] * len(rows)
-        return torch.cat(found) / len(self.train), steps
+        return found / len(self.train), steps
 
     def _by_products(
         self, one: Weighed, queries: Pool, rows: list[Positions], pool: Pool
