@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from auditkit.errors import NonFiniteLossError, ReducedLossError
+from auditkit.errors import NonFiniteLossError, ReducedLossError, TaskError
 from auditkit.pool import Pool, Positions
 
 
@@ -37,3 +37,17 @@ def per_example(values: Tensor, pool: Pool, positions: Positions, *, what: str =
             "look for NaN or infinite inputs there, or train with a lower learning rate."
         )
     return values
+
+
+def output_table(outputs: Tensor, *, task: str) -> Tensor:
+    """The outputs as given, if they are a table with a row per example.
+
+    Raises:
+        TaskError: outputs of another shape than [batch, k].
+    """
+    if outputs.ndim != 2:
+        raise TaskError(
+            f"{task}.outputs gives scores or predictions of shape {tuple(outputs.shape)}, and "
+            'curvature needs [batch, k]: give one row per example, or use preconditioner="none".'
+        )
+    return outputs

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from auditkit.batches import batches, every
+from auditkit.checks import output_table
 from auditkit.engine.kfac import Factors, Moments, Sums
 from auditkit.engine.layers import Dense, Part
 from auditkit.engine.passes import Function, Weights, at_least_single
@@ -168,7 +169,7 @@ def sampled_function(task: Task, generator: torch.Generator) -> Function:
             losses = task.loss(model, batch)
             bits = torch.randint(0, 2, losses.shape, generator=generator, device=losses.device)
             return losses * (2 * bits - 1)
-        outputs, _ = task.outputs(model, batch)
+        outputs = output_table(task.outputs(model, batch)[0], task=type(task).__name__)
         values = outputs.detach()
         if task.likelihood == "categorical":
             chances = values.to(at_least_single(values.dtype)).softmax(dim=1)
@@ -188,7 +189,7 @@ def steady_function(task: Task) -> Function:
     def steady(model: nn.Module, batch: Batch) -> Tensor:
         if not task.has_outputs or task.likelihood is None:
             return task.loss(model, batch)
-        outputs, _ = task.outputs(model, batch)
+        outputs = output_table(task.outputs(model, batch)[0], task=type(task).__name__)
         return outputs @ torch.linspace(1, 2, outputs.shape[1]).to(outputs)
 
     return steady

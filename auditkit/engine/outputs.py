@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from auditkit.batches import batches
+from auditkit.checks import output_table
 from auditkit.engine.passes import at_least_single
 from auditkit.pool import Pool, Positions
 from auditkit.progress import SILENT, Progress
@@ -52,7 +53,7 @@ def outputs_of(task: Task, model: nn.Module, batch: Batch) -> Tensor:
     """The outputs, [n, k]; the losses as the only ones, [n, 1], of a task without any."""
     if not task.has_outputs or task.likelihood is None:
         return task.loss(model, batch)[:, None]
-    return task.outputs(model, batch)[0]
+    return output_table(task.outputs(model, batch)[0], task=type(task).__name__)
 
 
 def outputs_and_slopes(task: Task, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:

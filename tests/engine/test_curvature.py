@@ -150,3 +150,16 @@ def test_a_larger_pool_is_sampled_and_the_sample_has_the_scale_of_the_mean() -> 
     assert not torch.equal(whole.factors[""].moments, part.factors[""].moments)
     ratio = part.factors[""].input_values.sum() / whole.factors[""].input_values.sum()
     assert 0.8 < float(ratio) < 1.25
+
+
+@pytest.mark.parametrize("kind", ["diagonal", "kfac", "ekfac", "ggn", "auto"])
+def test_outputs_that_are_no_table_are_refused_in_a_sentence(kind: Kind) -> None:
+    class PerToken(ClassificationTask):
+        def outputs(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+            scores, labels = super().outputs(model, batch)
+            return scores[:, None], labels
+
+    model = nn.Linear(6, 3)
+    pool = Pool.from_arrays(torch.zeros(4, 6), torch.arange(4) % 3)
+    with pytest.raises(TaskError, match=r"PerToken.outputs gives .* of shape \(.*, 1, 3\)"):
+        make_preconditioner(kind, PerToken(model), model, pool, device=CPU)
