@@ -186,6 +186,7 @@ def _audit(job: Job, notes: list[Note], progress: Progress, work: store.Work) ->
         settings=job.settings,
         scoring=engine,
         seed=job.seed,
+        device=job.device,
         progress=progress,
         notes=notes,
         workplace=work.folder,

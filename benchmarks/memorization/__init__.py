@@ -1,1 +1,1 @@
-"""Memorization against ground truth by retraining: Feldman and Zhang's estimate, and what is cheaper."""
+"""Memorization against ground truth by retraining, and what costs less."""

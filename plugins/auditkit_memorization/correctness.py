@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from auditkit import Pool, Task, truth
+from auditkit import Pool, Task
 from auditkit_memorization.estimate import Bools, Halves
+from auditkit_memorization.settings import Context
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from auditkit import AuditContext, Settings
+    from auditkit import truth
     from auditkit.subject import Batch
 
 Positions = npt.NDArray[np.int64]
@@ -58,7 +59,7 @@ class Correctness(Task):
         return scores.scatter(1, labels[:, None], float("-inf")).amax(dim=1) - own
 
 
-def retrained_halves(context: AuditContext[Settings], *, count: int) -> Halves:
+def retrained_halves(context: Context, *, count: int) -> Halves:
     """Trainings of the subject's model on random halves, and what they predict of all examples.
 
     Finished ones are kept in the run's folder for unfinished work.
@@ -67,6 +68,8 @@ def retrained_halves(context: AuditContext[Settings], *, count: int) -> Halves:
         TaskError: the model cannot be initialized anew.
         StoreError: the folder cannot be written or read.
     """
+    from auditkit import truth  # noqa: PLC0415 - brings torch
+
     train = context.subject.train
     done = truth.half_subsets(
         _retraining(context, train, train),
@@ -92,7 +95,7 @@ class Without:
 
 
 def retrained_without(
-    context: AuditContext[Settings],
+    context: Context,
     train: Pool,
     queries: Pool,
     groups: Sequence[Mapping[str, Positions]],
@@ -107,6 +110,8 @@ def retrained_without(
         groups: for each seed, positions in the train pool by the group's name.
         folder: where finished trainings are kept.
     """
+    from auditkit import truth  # noqa: PLC0415 - brings torch
+
     retraining = _retraining(context, train, queries)
     everything, left_out = [], []
     with context.progress.step("training without examples", len(groups)) as step:
@@ -127,9 +132,9 @@ def retrained_without(
     )
 
 
-def _retraining(
-    context: AuditContext[Settings], train: Pool, queries: Pool
-) -> truth.Retraining:
+def _retraining(context: Context, train: Pool, queries: Pool) -> truth.Retraining:
+    from auditkit import truth  # noqa: PLC0415 - brings torch
+
     return replace(
         truth.Retraining.of(context.subject),
         task=Correctness(context.task),

@@ -61,7 +61,7 @@ def by_groups(
         by: a column to group by; None for every column of few values.
 
     Raises:
-        ColumnError: there is no such column, or it has too many values.
+        ColumnError: as `check_column`.
     """
     rows = []
     for column, values in _columns(labels, metadata, by).items():
@@ -84,20 +84,37 @@ def by_groups(
     return _corrected(pl.DataFrame(rows, schema=_SCHEMA))
 
 
+def check_column(metadata: pl.DataFrame, by: str | None) -> None:
+    """Refuse a column that nothing can be grouped by.
+
+    Raises:
+        ColumnError: there is no such column, or it has too many values.
+    """
+    if by is None or by == CLASS:
+        return
+    if by not in metadata.columns:
+        raise ColumnError(
+            f"There is no column {by!r} in the metadata of the training examples; "
+            f"{did_you_mean(by, [CLASS, *metadata.columns])}"
+        )
+    values = metadata[by]
+    if values.dtype.is_nested() or (
+        not values.dtype.is_numeric() and values.n_unique() > _MOST_ASKED
+    ):
+        raise ColumnError(
+            f"The column {by!r} of type {values.dtype} has too many different "
+            f"values: grouping needs numbers, or at most {_MOST_ASKED} different values."
+        )
+
+
 def _columns(
     labels: npt.NDArray[np.str_], metadata: pl.DataFrame, by: str | None
 ) -> Mapping[str, npt.NDArray[np.str_]]:
     """The values to group by, as texts, by column; the class always comes first."""
     found = {CLASS: labels}
     if by is not None:
-        if by == CLASS:
-            return found
-        if by not in metadata.columns:
-            raise ColumnError(
-                f"There is no column {by!r} in the metadata of the training examples; "
-                f"{did_you_mean(by, metadata.columns)}"
-            )
-        return {**found, by: _asked(metadata[by])}
+        check_column(metadata, by)
+        return found if by == CLASS else {**found, by: _asked(metadata[by])}
     for name in metadata.columns:
         values = metadata[name]
         if name != "id" and not values.dtype.is_float() and not values.dtype.is_nested():
@@ -109,14 +126,8 @@ def _columns(
 
 def _asked(values: pl.Series) -> npt.NDArray[np.str_]:
     """A column that was asked for: numbers of many values in bands of as many examples each."""
-    different = values.n_unique()
-    if values.dtype.is_numeric() and different > _MOST:
+    if values.dtype.is_numeric() and values.n_unique() > _MOST:
         return _texts(values.qcut(_BANDS, allow_duplicates=True))
-    if different > _MOST_ASKED or values.dtype.is_nested():
-        raise ColumnError(
-            f"The column {values.name!r} has {different:,} different values: grouping needs a "
-            f"column of at most {_MOST_ASKED}, or of numbers."
-        )
     return _texts(values)
 
 

@@ -1,14 +1,14 @@
 """Mislabelled, or rare but right? What an example is, by what models say that never saw it.
 
 Both are memorized: no other example of the data would have taught the label. Where the held-out
-models are sure of another label, the given one is probably wrong; where they are unsure, the example
-is probably of a kind that the data holds too little of.
+models are sure of another label, the given one is probably wrong; where they are unsure, the
+example is probably of a kind that the data holds too little of.
 
 How sure is sure is not left to the models, which are too confident or too shy. The probability of
-the given label is the calibrated one of `estimate.py`; the rest is shared among the other classes as
-the replays share it. A label is taken to be wrong at one rate for all, and then to be any other class
-alike. That rate and one temperature of the predictions are fitted to the given labels by maximum
-likelihood, and Bayes' rule gives the rest:
+the given label is the calibrated one of `estimate.py`; the rest is shared among the other classes
+as the replays share it. A label is taken to be wrong at one rate for all, and then to be any other
+class alike. That rate and one temperature of the predictions are fitted to the given labels by
+maximum likelihood, and Bayes' rule gives the rest:
 
     P(true class k | x, labelled g)  is proportional to  p(k | x) T[k, g]
 """
