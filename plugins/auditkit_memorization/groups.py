@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -127,8 +128,18 @@ def _columns(
 def _asked(values: pl.Series) -> npt.NDArray[np.str_]:
     """A column that was asked for: numbers of many values in bands of as many examples each."""
     if values.dtype.is_numeric() and values.n_unique() > _MOST:
-        return _texts(values.qcut(_BANDS, allow_duplicates=True))
+        return _banded(values)
     return _texts(values)
+
+
+def _banded(values: pl.Series) -> npt.NDArray[np.str_]:
+    """Numbers as bands that hold as many examples each, named by their ends."""
+    numbers = values.cast(pl.Float64).to_numpy()
+    known = np.isfinite(numbers)
+    edges = np.unique(np.quantile(numbers[known], np.linspace(0, 1, _BANDS + 1)))
+    place = np.clip(np.searchsorted(edges, numbers, side="left") - 1, 0, len(edges) - 2)
+    names = [f"{low:.4g} to {high:.4g}" for low, high in pairwise(edges)]
+    return np.where(known, np.array(names)[place], MISSING)
 
 
 def _texts(values: pl.Series) -> npt.NDArray[np.str_]:
