@@ -32,13 +32,13 @@ Bools = npt.NDArray[np.bool_]
 _FAR = 12.0
 """Log odds beyond this are all the same to an estimate."""
 
-_FEW_PAIRS = 100
-"""Fewer examples than this in two halves, and how far examples differ is not estimated."""
+_USUAL = (0.2, 20.0)
+"""What is taken for the correlation of two models' results on one example before any is seen, and
+the weight of that, in expected variance of such pairs."""
 
-_CONCENTRATIONS = (1.0, 100.0)
-"""How far examples that the replays cannot tell apart may differ: between hardly and entirely."""
+_CONCENTRATIONS = (1.0, 30.0)
+"""How far examples that the replays cannot tell apart may differ: between a lot and hardly."""
 
-_USUAL_CONCENTRATION = 5.0
 _QUANTILES = 16
 
 
@@ -188,22 +188,16 @@ def _concentration(prior: Values, seen: Bools, right: Bools) -> float:
     """The weight of the prior in observations: high where alike examples behave alike.
 
     By moments: the correlation of two models' results on one example, beyond the prior, is
-    1 / (1 + concentration) for a beta distribution around it.
+    1 / (1 + concentration) for a beta distribution around it. Few pairs are drawn to the usual.
     """
-    together, expected, pairs = 0.0, 0.0, 0
-    count = len(seen)
-    for first in range(count):
-        for second in range(first + 1, count):
+    together, expected = _USUAL[0] * _USUAL[1], _USUAL[1]
+    for first in range(len(seen)):
+        for second in range(first + 1, len(seen)):
             both = seen[first] & seen[second]
             off = (right[first][both] - prior[both]) * (right[second][both] - prior[both])
             together += float(off.sum())
             expected += float((prior[both] * (1 - prior[both])).sum())
-            pairs += int(both.sum())
-    if pairs < _FEW_PAIRS or expected == 0:
-        return _USUAL_CONCENTRATION
-    correlation = together / expected
-    if correlation <= 0:
-        return _CONCENTRATIONS[1]
+    correlation = max(together / expected, 1 / (1 + _CONCENTRATIONS[1]))
     return float(np.clip(1 / correlation - 1, *_CONCENTRATIONS))
 
 

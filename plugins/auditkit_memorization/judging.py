@@ -77,7 +77,7 @@ def judge(context: Context) -> Judged:
         halves = retrained_halves(context, count=settings.retrainings)
         _warn_of_another_recipe(context, tables[0], halves)
     found = estimate(opinions(tables), halves, threshold=settings.threshold)
-    said = held_out(tables, found.without)
+    said = held_out(tables)
     return Judged(
         tables=tables,
         estimate=found,
