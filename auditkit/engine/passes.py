@@ -190,8 +190,15 @@ def common_numbers(pool: Pool, positions: Positions) -> Iterator[None]:
     that independent of batching; see `draws`.
     """
     names = "\0".join(pool.ids[int(position)] for position in positions)
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+    with unmoved_generators():
         torch.manual_seed(zlib.crc32(names.encode()))
+        yield
+
+
+@contextmanager
+def unmoved_generators() -> Iterator[None]:
+    """Afterwards, torch's global generators stand where they stood before."""
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         yield
 
 

@@ -22,7 +22,7 @@ from auditkit.batches import collate, mapped
 from auditkit.checks import per_example
 from auditkit.engine.blocks import Block, Outer, Written
 from auditkit.engine.layers import Layer, Part, readable
-from auditkit.engine.passes import Function, at_least_single, call
+from auditkit.engine.passes import Function, at_least_single, call, unmoved_generators
 from auditkit.gradients import gradient, plain_kernels
 from auditkit.pool import Pool
 
@@ -99,7 +99,8 @@ class Reader:
 
         A part that does not bear on the function has no block.
         """
-        reading = self.read(function, batch)
+        with unmoved_generators():  # the rest is then differentiated at the same numbers
+            reading = self.read(function, batch)
         found: dict[Part, Block] = {
             layer: block_of(layer, uses) for layer, uses in reading.uses.items()
         }
@@ -114,7 +115,8 @@ class Reader:
 
         The gradients of a few examples at a time are written down and forgotten again.
         """
-        reading = self.read(function, batch)
+        with unmoved_generators():  # the rest is then differentiated at the same numbers
+            reading = self.read(function, batch)
         found = [
             _inner(layer, uses, directions[layer])
             for layer, uses in reading.uses.items()
