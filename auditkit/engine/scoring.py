@@ -273,7 +273,9 @@ class Scoring:
             self.sides.query, one.model, queries, positions, self._executor, self._executor.device
         )
         radius = self.sides.update.sphere
-        return query if radius is None else away(query, radius=radius, seed=self._seed)
+        if radius is None:
+            return query
+        return away(query, self.task.loss, radius=radius, seed=self._seed)
 
     def _replayed(self, one: Weighed, number: int) -> Query:
         """Training examples of one move of an update, measured by their loss."""
