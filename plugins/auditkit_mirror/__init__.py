@@ -1,0 +1,1 @@
+"""The mirror audit: do the two directions of influence agree on this model?"""
