@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from auditkit.progress import Progress
 
 Table = npt.NDArray[np.float64]
-Preconditioner: TypeAlias = Literal["none", "diagonal", "kfac", "ekfac", "ggn"]
-NAMES = {"none": "plain gradient", "diagonal": "diagonal", "kfac": "KFAC", "ekfac": "EK-FAC",
-         "ggn": "Gauss-Newton"}  # fmt: skip
+Preconditioner: TypeAlias = Literal["auto", "none", "diagonal", "kfac", "ekfac", "ggn"]
+NAMES = {"auto": "default preconditioner", "none": "plain gradient", "diagonal": "diagonal", "kfac": "KFAC",
+         "ekfac": "EK-FAC", "ggn": "Gauss-Newton"}  # fmt: skip
 
 
 @dataclass(frozen=True)
