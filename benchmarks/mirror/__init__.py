@@ -1,1 +1,1 @@
-"""The Mirrored Influence Hypothesis put to the test: convex and noisy, and what stands in for it."""
+"""The Mirrored Influence Hypothesis put to the test, convex and noisy."""

@@ -10,11 +10,12 @@ candidates of highest loss as queries.
 from __future__ import annotations
 
 import time
-from contextlib import AbstractContextManager, contextmanager
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
 import numpy as np
 import numpy.typing as npt
 from auditkit_mirror.agreement import Agreement, agreement
@@ -127,7 +128,7 @@ class _Step:
         now = time.perf_counter()
         if now - self._said > 30 and self._done < self._total:
             left = (now - self._start) / self._done * (self._total - self._done)
-            print(f"{self._what}: {self._done:,} of {self._total:,}, {left / 60:.1f} min left", flush=True)  # noqa: T201, E501
+            click.echo(f"{self._what}: {self._done:,} of {self._total:,}, {left / 60:.1f} min left")
             self._said = now
 
 

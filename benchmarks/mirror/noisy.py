@@ -163,7 +163,11 @@ def _of_seeds(found: GroupMirror, count: int) -> tuple[float, float]:
 
 def _of_ratios(found: GroupMirror) -> Iterator[tuple[str, tuple[float, float]]]:
     """Correlations among groups whose share of wrong labels lies in one third of the range."""
-    for name, low, high in (("0 to 1/3", 0, 1 / 3), ("1/3 to 2/3", 1 / 3, 2 / 3), ("2/3 to 1", 2 / 3, 1)):
+    for name, low, high in (
+        ("0 to 1/3", 0, 1 / 3),
+        ("1/3 to 2/3", 1 / 3, 2 / 3),
+        ("2/3 to 1", 2 / 3, 1),
+    ):
         inside = (found.ratios >= low - 1e-9) & (found.ratios <= high + 1e-9)
         sides = (found.train_to_test[:, inside], found.test_to_train[:, inside])
         both = agreement(sides[0].mean(axis=0), sides[1].mean(axis=0), resamples=1)

@@ -47,8 +47,9 @@ def agreement(left: Table, right: Table, *, resamples: int = 500, seed: int = 0)
     """Correlations of each row of one table with the same row of another one.
 
     Args:
-        left, right: [row, column], or [column] for a single row. Rows are queries, columns are
-            training examples or groups of them.
+        left: [row, column], or [column] for a single row. Rows are queries, columns are training
+            examples or groups of them.
+        right: the other one, of the same shape.
         resamples: how many samples the bootstrap draws.
         seed: for the bootstrap.
     """

@@ -64,9 +64,7 @@ class MirrorAudit(Audit[MirrorSettings]):
 
     name = "mirror"
     title = "The mirror"
-    question = (
-        "Does a training example influence a query as the query would influence the example?"
-    )
+    question = "Does a training example influence a query as the query would influence the example?"
     fail_on = (
         "one minus the lower of the mean Pearson correlations of the two directions, on the linear "
         "model and on groups"
@@ -149,5 +147,3 @@ def _network(
     except DataError as error:
         context.note(f"Retraining without groups of examples failed: {error}", level="warning")
     return None
-
-

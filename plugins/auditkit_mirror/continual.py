@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 Table = npt.NDArray[np.float64]
 Preconditioner: TypeAlias = Literal["auto", "none", "diagonal", "kfac", "ekfac", "ggn"]
-NAMES = {"auto": "default preconditioner", "none": "plain gradient", "diagonal": "diagonal", "kfac": "KFAC",
+NAMES = {"auto": "default", "none": "plain gradient", "diagonal": "diagonal", "kfac": "KFAC",
          "ekfac": "EK-FAC", "ggn": "Gauss-Newton"}  # fmt: skip
 
 

@@ -62,7 +62,7 @@ class Problem:
     @property
     def weights(self) -> int:
         """How many weights there are."""
-        return self.inputs.shape[1] * self.targets.shape[1]
+        return int(self.inputs.shape[1] * self.targets.shape[1])
 
     @cached_property
     def penalized(self) -> Table:

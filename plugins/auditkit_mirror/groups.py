@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 Table = npt.NDArray[np.float64]
 Targets: TypeAlias = npt.NDArray[np.generic]
 
+
 @dataclass(frozen=True)
 class Groups:
     """Groups of training examples with a known share of wrong labels.

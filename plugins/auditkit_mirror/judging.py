@@ -14,7 +14,13 @@ from scipy.stats import rankdata
 from auditkit import AuditContext, AuditResult, Findings
 from auditkit_mirror.agreement import Agreement, agreement
 from auditkit_mirror.approximators import descent, influence_functions, safe_rate, tracin
-from auditkit_mirror.continual import Setting, Tried, linear_scores, retrained_together, try_settings
+from auditkit_mirror.continual import (
+    Setting,
+    Tried,
+    linear_scores,
+    retrained_together,
+    try_settings,
+)
 from auditkit_mirror.study import Asked
 
 if TYPE_CHECKING:
@@ -103,16 +109,14 @@ def _answer(measured: Measured, convex: Agreement, groups: Agreement | None) -> 
     )
     count = len(measured.asked.inputs)
     text = (
-        f"The two directions of influence {verdict} here: on a linear model of the features their "
-        f"mean correlation over {count} {'query' if count == 1 else 'queries'} is "
-        f"{convex.pearson.mean:.3f} (by rank {convex.spearman.mean:.3f})"
+        f"The two directions of influence {verdict} here: their correlation is "
+        f"{convex.pearson.mean:.2f} over {count} {'query' if count == 1 else 'queries'} on a "
+        "linear model of the features"
     )
     if groups is None:
         return f"{text}; the model itself was not retrained."
-    return (
-        f"{text}, and over groups of examples with the model retrained "
-        f"{groups.pearson.mean:.3f} (by rank {groups.spearman.mean:.3f})."
-    )
+    number = measured.network.mirror.train_to_test.shape[1] if measured.network else 0
+    return f"{text}, and {groups.pearson.mean:.2f} over {number} groups with the model retrained."
 
 
 def _lines(measured: Measured) -> Sequence[Line]:
@@ -120,9 +124,7 @@ def _lines(measured: Measured) -> Sequence[Line]:
     mirror, optimum, asked = measured.mirror, measured.optimum, measured.asked
     formulas = influence_functions(optimum, asked)
     rate = RATE * safe_rate(optimum.problem)
-    steps = tracin(
-        optimum.problem, asked, descent(optimum.problem, steps=CHECKPOINTS), rate=rate
-    )
+    steps = tracin(optimum.problem, asked, descent(optimum.problem, steps=CHECKPOINTS), rate=rate)
     rows, queries = mirror.train_to_test.shape[1], mirror.train_to_test.shape[0]
     what = f"{rows:,} examples, {queries} {'query' if queries == 1 else 'queries'}"
     pairs = [
@@ -185,7 +187,9 @@ def _points(measured: Measured) -> pl.DataFrame:
     """Points of a few queries, in units of each side's root mean square."""
     mirror, frames = measured.mirror, []
     for query in range(min(3, len(mirror.train_to_test))):
-        left, right = (_scaled(side)[query] for side in (mirror.train_to_test, mirror.test_to_train))
+        left, right = (
+            _scaled(side)[query] for side in (mirror.train_to_test, mirror.test_to_train)
+        )
         order = np.argsort(-np.abs(left), kind="stable")
         strongest = order[: SHOWN_POINTS // 2]
         others = order[SHOWN_POINTS // 2 :]

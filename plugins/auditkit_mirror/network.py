@@ -68,9 +68,7 @@ def seconds_per_example(subject: Subject) -> float | None:
     recipe = replace(subject.recipe, epochs=1)
     if recipe.learning_rate is None and not callable(recipe.optimizer):
         recipe = replace(recipe, learning_rate=1e-3)
-    trial = replace(
-        Retraining.of(subject), recipe=recipe, train=subject.train.subset(range(count))
-    )
+    trial = replace(Retraining.of(subject), recipe=recipe, train=subject.train.subset(range(count)))
     try:
         retrain(trial)  # the first one also pays for what is set up once
         start = time.perf_counter()
@@ -115,9 +113,7 @@ def network_study(
         measure="loss",
         seed=seed,
     )
-    mirror = group_mirror(
-        retraining, groups, seeds=plan.seeds, folder=folder, progress=progress
-    )
+    mirror = group_mirror(retraining, groups, seeds=plan.seeds, folder=folder, progress=progress)
     model = retrain(retraining)
     task = copy.copy(subject.required_task())
     task.model = model

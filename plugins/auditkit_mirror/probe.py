@@ -79,7 +79,7 @@ class Material:
     def classes(self) -> int:
         """How many classes there are; for real values how many there are of them."""
         if self.kind == "squared":
-            return self.targets.shape[1]
+            return int(self.targets.shape[1])
         return len(np.unique(self.targets))
 
     @property
@@ -87,7 +87,7 @@ class Material:
         """How many features the linear model has."""
         columns = 1 if self.kind == "logistic" else min(self.classes, MOST_CLASSES)
         most = min(MOST_FEATURES, MOST_WEIGHTS // columns)
-        return min(self.features.shape[1], max(most, 8))
+        return min(int(self.features.shape[1]), max(most, 8))
 
 
 def read_material(engine: Engine, queries: Pool | None) -> Material:

@@ -161,7 +161,7 @@ class _Block:
             steps[active] += 1
         slow[active] = True
         for case in np.flatnonzero(slow):
-            weights[case], more, left[case] = self._apart(case, tolerance)
+            weights[case], more, left[case] = self._apart(int(case), tolerance)
             steps[case] += more
         return Retrained(weights, steps, left)
 

@@ -25,12 +25,13 @@ def _linear(result: AuditResult) -> Section:
         alt.Chart(points)
         .mark_point(opacity=0.6)
         .encode(
-            x=alt.X("train to test:Q", title="query's loss, example left out"),
+            x=alt.X("train to test:Q", title="query's loss, example left out",
+                    axis=alt.Axis(tickCount=4)),
             y=alt.Y("test to train:Q", title="example's loss, query put in"),
         )
         .properties(width=180, height=180)
         .facet(column=alt.Column("query:N", title="query, worst predicted first"))
-    )
+    )  # fmt: skip
     rows, queries = result.summary["training examples left out"], result.summary["queries"]
     return Section(
         title="One example, one query",
@@ -54,18 +55,22 @@ def _table(frame: pl.DataFrame) -> pl.DataFrame:
     """Correlations with their intervals as text, which is how they are read."""
     return frame.select(
         "setting",
-        "compared",
         _between("Pearson", "from", "to").alias("Pearson (95 %)"),
         _between("Spearman", "rank from", "rank to").alias("Spearman (95 %)"),
     )
 
 
 def _between(value: str, low: str, high: str) -> pl.Expr:
-    def shown(column: str) -> pl.Expr:
-        return pl.col(column).round(4).cast(pl.String)
+    """A correlation and its interval, as text."""
+    return pl.struct(value, low, high).map_elements(
+        lambda row: f"{_shown(row[value])} ({_shown(row[low])} to {_shown(row[high])})",
+        return_dtype=pl.String,
+    )
 
-    return pl.concat_str(shown(value), pl.lit(" ("), shown(low), pl.lit(" to "), shown(high),
-                         pl.lit(")"))  # fmt: skip
+
+def _shown(correlation: float) -> str:
+    """Three digits, and no 1 that is none."""
+    return "> .999" if 0.9995 <= correlation < 1 - 1e-9 else f"{correlation:.3f}"
 
 
 def _groups(result: AuditResult) -> Section:
@@ -119,9 +124,11 @@ def _sizes(result: AuditResult) -> Section:
         .mark_line(point=True)
         .encode(
             x=alt.X("share of training:Q", scale=alt.Scale(type="log"),
+                    axis=alt.Axis(values=frame["share of training"].to_list(), format=".2~g"),
                     title="queries per training example"),
             y=alt.Y("Pearson:Q", scale=alt.Scale(zero=False)),
-            color=alt.Color("queries put in:N", title=None, legend=alt.Legend(orient="top")),
+            color=alt.Color("queries put in:N", title=None,
+                            legend=alt.Legend(orient="top", columnPadding=48)),
         )
         .properties(width=440, height=220)
     )  # fmt: skip
@@ -160,7 +167,7 @@ def _settings(result: AuditResult) -> Section:
         else "the linear model, where it is known exactly what leaving an example out does"
     )
     failed = result.tables["settings"].filter(pl.col("failure") != "")
-    told = [f"{row['setting']}: {row['failure']}" for row in failed.iter_rows(named=True)]
+    told = [f"No scores came of {', '.join(failed['setting'])}."] if failed.height else []
     return Section(
         title="Which engine settings this supports",
         paragraphs=(
@@ -189,8 +196,9 @@ def _more(result: AuditResult) -> Section:
     ]
     if "groups" not in result.tables:
         needed = (
-            f"about {minutes:.0f} minutes" if isinstance(minutes, float) and minutes else "a "
-            "subject whose model can be initialized anew"
+            f"about {minutes:.0f} minutes"
+            if isinstance(minutes, float) and minutes
+            else "a subject whose model can be initialized anew"
         )
         paragraphs.append(
             f"The model itself was not retrained: that takes {needed}. Until then, the choice of "

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from auditkit_mirror.convex import TOLERANCE, Optimum, Problem
-from auditkit_mirror.kept import Kept, digest
-from auditkit_mirror.retrained import add_one, leave_one_out
+from auditkit_mirror.kept import Facts, Kept, digest
+from auditkit_mirror.retrained import Regularizer, add_one, leave_one_out
 
 if TYPE_CHECKING:
     from auditkit.progress import Progress
@@ -106,7 +106,7 @@ def convex_mirror(
     """
     problem = optimum.problem
     every = asked if others is None else joined(asked, others)
-    facts = {
+    facts: Facts = {
         "problem": digest([problem.inputs, problem.targets, every.inputs, every.targets]),
         "kind": problem.kind,
         "decay": problem.decay,
@@ -115,20 +115,40 @@ def convex_mirror(
     kept = Kept(folder, facts)
     train_to_test, steps = _train_to_test(optimum, every, tolerance, kept, progress)
     count = len(asked.inputs)
-    with progress.step("test to train", 3) as step:
-        sides = []
-        for regularizer, part in (("scaled", 1.0), ("kept", 1.0), ("kept", PART)):
+    whole, same, limit = _test_to_train(optimum, asked, tolerance, kept, progress)
+    return ConvexMirror(
+        train_to_test=train_to_test[:count],
+        test_to_train=whole,
+        kept=same,
+        limit=limit,
+        others=train_to_test[count:],
+        steps=steps,
+    )
+
+
+def _test_to_train(
+    optimum: Optimum, asked: Asked, tolerance: float, kept: Kept, progress: Progress
+) -> list[Table]:
+    """How much each query helps each row, [query, row], in three ways of putting it in."""
+    ways: list[tuple[Regularizer, float]] = [("scaled", 1.0), ("kept", 1.0), ("kept", PART)]
+    sides = []
+    with progress.step("test to train", len(ways)) as step:
+        for regularizer, part in ways:
             name = f"queries-{regularizer}-{part:g}"
             found = kept.get(name)
             if found is None:
                 again = add_one(
-                    optimum, asked.inputs, asked.targets, weight=part, tolerance=tolerance * part,
-                    regularizer="kept" if regularizer == "kept" else "scaled",
-                )  # fmt: skip
+                    optimum,
+                    asked.inputs,
+                    asked.targets,
+                    weight=part,
+                    tolerance=tolerance * part,
+                    regularizer=regularizer,
+                )
                 found = kept.put(name, _helped(optimum, again.weights) / part)
             sides.append(found)
             step.advance()
-    return ConvexMirror(train_to_test[:count], *sides, train_to_test[count:], steps)
+    return sides
 
 
 def _train_to_test(

@@ -12,7 +12,9 @@ from sklearn.datasets import load_digits
 Table = npt.NDArray[np.float64]
 
 
-def make(kind: str, *, rows: int = 60, features: int = 4, queries: int = 6) -> tuple[Problem, Asked]:
+def make(
+    kind: str, *, rows: int = 60, features: int = 4, queries: int = 6
+) -> tuple[Problem, Asked]:
     """A problem whose classes overlap, and queries of the same kind."""
     draw = np.random.default_rng(3)
     inputs = with_bias(draw.normal(size=(rows + queries, features)))

@@ -56,11 +56,11 @@ def test_the_hessian_is_the_gradients_slope(small: Case) -> None:
     if problem.kind == "softmax":
         move[-1] -= move[-1].mean()
     step = 1e-5
-    slope = (gradient(problem, weights + step * move) - gradient(problem, weights - step * move)) / (
-        2 * step
-    )
+    slope = (
+        gradient(problem, weights + step * move) - gradient(problem, weights - step * move)
+    ) / (2 * step)
     product = hessian(problem, weights) @ move.T.ravel()
-    assert product.reshape(move.T.shape).T == pytest.approx(slope, abs=1e-6)
+    assert pytest.approx(slope, abs=1e-6) == product.reshape(move.T.shape).T
 
 
 def test_the_inverse_of_many_gradients_is_each_ones(small: Case) -> None:
