@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
 
@@ -134,7 +134,7 @@ def measure(case: Case, folder: Path) -> Row:
         seeds=case.seeds,
         group_size=len(next(iter(groups.members.values()))),
         train=case.train,
-        queries=case.queries,
+        queries=len(retraining.asked),
         pearson=(both.pearson.mean, float(both.pearson.low[0]), float(both.pearson.high[0])),
         spearman=(both.spearman.mean, float(both.spearman.low[0]), float(both.spearman.high[0])),
         by_seeds={str(count): _of_seeds(found, count) for count in range(1, case.seeds + 1)},
@@ -189,6 +189,3 @@ def _balanced(labels: Labels, among: Labels, *, count: int) -> Labels:
 
 def _slug(name: str) -> str:
     return "".join(letter if letter.isalnum() else "-" for letter in name)
-
-
-__all__ = ["CASES", "Case", "Row", "measure", "problem", "replace", "rows"]
