@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from auditkit.showing import Figure, Gallery, GalleryRow, Mark, Section, Shown
     from auditkit.store import Run
     from auditkit.subject import Recipe, Subject, Task
-    from auditkit.tasks import ClassificationTask, RegressionTask
+    from auditkit.tasks import ClassificationTask, Documents, LanguageModelTask, RegressionTask
 
     __version__: str
 
@@ -35,6 +35,7 @@ __all__ = [
     "AuditResult",
     "ClassTables",
     "ClassificationTask",
+    "Documents",
     "Engine",
     "Evaluation",
     "Figure",
@@ -44,6 +45,7 @@ __all__ = [
     "GalleryRow",
     "Holdout",
     "ImagePreview",
+    "LanguageModelTask",
     "Mark",
     "Match",
     "Note",
@@ -85,7 +87,7 @@ _HOMES = {
     "showing": "Figure Gallery GalleryRow Mark Section Shown",
     "store": "Run",
     "subject": "Recipe Subject Task",
-    "tasks": "ClassificationTask RegressionTask",
+    "tasks": "ClassificationTask Documents LanguageModelTask RegressionTask",
 }
 """The public names by the module they live in."""
 

@@ -65,6 +65,8 @@ def load(reference: str, options: SourceOptions, *, progress: Progress = SILENT)
     for second in (options.trusted, options.evaluation):
         if second is not None:
             existing(str(second))
+    if options.checkpoint is not None:
+        return _language(path, options)
     if options.embeddings:
         from auditkit.sources.embeddings import load_embeddings  # noqa: PLC0415 - imports torch
 
@@ -80,6 +82,20 @@ def load(reference: str, options: SourceOptions, *, progress: Progress = SILENT)
 
         return load_table(path, options, progress=progress)
     raise _unknown_file(path)
+
+
+def _language(path: Path, options: SourceOptions) -> Subject:
+    """Texts and the language model that was trained on them."""
+    from auditkit.sources.language import load_language  # noqa: PLC0415 - imports torch
+
+    _refuse(
+        options,
+        ("label", "drop", "embeddings", "trusted"),
+        reason="a language model is trained on the texts alone: leave it out",
+    )
+    if path.suffix.lower() not in TABLE_SUFFIXES:
+        raise _unknown_file(path)
+    return load_language(path, options)
 
 
 def existing(reference: str) -> Path:
