@@ -85,6 +85,13 @@ def spearman(left: Table, right: Table) -> Table:
     return pearson(rankdata(left, axis=-1), rankdata(right, axis=-1))
 
 
+def scaled(side: Table) -> Table:
+    """Each row in units of its root mean square; 0 where all of it is."""
+    size = np.sqrt((side**2).mean(axis=-1, keepdims=True))
+    found: Table = np.divide(side, size, out=np.zeros_like(side), where=size > 0)
+    return found
+
+
 def _correlation(each: Table, drawn: Table, means: Table) -> Correlation:
     outside = (1 - CERTAINTY) / 2
     low, high = np.quantile(drawn, [outside, 1 - outside], axis=0)

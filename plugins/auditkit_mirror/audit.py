@@ -3,57 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from pydantic import Field
-
-from auditkit import Audit, AuditContext, AuditResult, Requirements, Section, Settings
+from auditkit import Audit, AuditContext, AuditResult, Requirements, Section
 from auditkit.errors import DataError, PoolError
-from auditkit_mirror.convex import Optimum, fit
+from auditkit_mirror.convex import fit
+from auditkit_mirror.judging import judged
+from auditkit_mirror.measured import Measured, MirrorSettings
 from auditkit_mirror.network import NetworkStudy, network_study, seconds_per_example
 from auditkit_mirror.plan import Plan, kept_plan, make_plan, measured_flops
-from auditkit_mirror.probe import Material, Probe, make_probe, read_material
-from auditkit_mirror.study import Asked, ConvexMirror, convex_mirror, highest_loss
-
-
-class MirrorSettings(Settings):
-    """What can be set on the mirror audit."""
-
-    budget: float = Field(
-        default=10.0, gt=0, le=10_000, description="How many minutes the run may take, about."
-    )
-    queries: int = Field(
-        default=10,
-        ge=1,
-        le=200,
-        description="How many queries of the linear model are asked: those it predicts worst.",
-    )
-    decay: float = Field(
-        default=0.01, gt=0, description="Weight decay of the linear model on the features."
-    )
-
-
-@dataclass(frozen=True)
-class Measured:
-    """Everything a run measured.
-
-    Attributes:
-        material: features and targets.
-        probe: the linear model's data.
-        optimum: the linear model.
-        asked: its queries.
-        mirror: both influences on it.
-        network: the noisy study; None where it was left out.
-        plan: what the budget allowed.
-    """
-
-    material: Material
-    probe: Probe
-    optimum: Optimum
-    asked: Asked
-    mirror: ConvexMirror
-    network: NetworkStudy | None
-    plan: Plan
+from auditkit_mirror.probe import Material, make_probe, read_material
+from auditkit_mirror.study import Asked, convex_mirror, highest_loss
 
 
 class MirrorAudit(Audit[MirrorSettings]):
@@ -79,8 +38,6 @@ class MirrorAudit(Audit[MirrorSettings]):
             DataError: the budget is too small for anything, or the data cannot be judged.
             MissingOutputsError: the task has no outputs.
         """
-        from auditkit_mirror.judging import judged  # noqa: PLC0415 - reads what is defined here
-
         material = read_material(context.engine, context.subject.queries)
         work = context.work()
         plan = kept_plan(work / "plan.json", lambda: _plan(context, material))

@@ -23,7 +23,7 @@ from auditkit_mirror.retrained import Regularizer
 from auditkit_mirror.study import Asked
 
 if TYPE_CHECKING:
-    from auditkit import ForwardINF, Task
+    from auditkit import ForwardINF, Recipe, Task
     from auditkit.progress import Progress
 
 Table = npt.NDArray[np.float64]
@@ -95,23 +95,42 @@ class Tried:
     failure: str = ""
 
 
-def linear_engine(optimum: Optimum, setting: Setting, *, seed: int = 0) -> ForwardINF:
-    """The engine on the linear model, measuring losses, in double precision."""
-    from auditkit import ForwardINF, Recipe, UpdateSettings  # noqa: PLC0415 - bring torch
+class Engines:
+    """Engines on one model: those that share a curvature estimate it once.
 
-    problem = optimum.problem
-    return ForwardINF(
-        _task(optimum),
-        train=pool_of(problem, Asked(problem.inputs, problem.targets)),
-        recipe=Recipe(optimizer="sgd", weight_decay=problem.decay),
-        preconditioner=setting.preconditioner,
-        damping=setting.damping,
-        measure="loss",
-        train_measure="loss",
-        rise=setting.rise,
-        update=UpdateSettings(steps=setting.steps, replay=setting.replay),
-        seed=seed,
-    )
+    Both sides are measured by the loss, as the hypothesis has it.
+
+    Args:
+        task: the trained model.
+        train: the train pool.
+        recipe: its weight decay is part of the curvature.
+        seed: for samples.
+    """
+
+    def __init__(self, task: Task, train: Pool, recipe: Recipe, *, seed: int) -> None:
+        self._task, self._train, self._recipe, self._seed = task, train, recipe, seed
+        self._made: dict[tuple[str, float], ForwardINF] = {}
+
+    def get(self, setting: Setting) -> ForwardINF:
+        """The engine of a setting."""
+        from auditkit import ForwardINF, UpdateSettings  # noqa: PLC0415 - bring torch
+
+        key = (setting.preconditioner, setting.damping)
+        if key not in self._made:
+            self._made[key] = ForwardINF(
+                self._task,
+                train=self._train,
+                recipe=self._recipe,
+                preconditioner=setting.preconditioner,
+                damping=setting.damping,
+                seed=self._seed,
+            )
+        return self._made[key].configured(
+            measure="loss",
+            train_measure="loss",
+            rise=setting.rise,
+            update=UpdateSettings(steps=setting.steps, replay=setting.replay),
+        )
 
 
 def try_settings(
@@ -153,11 +172,17 @@ def linear_scores(
 
     With `together` all queries are unlearned by one update, [1, row].
     """
-    queries = pool_of(optimum.problem, asked)
+    from auditkit import Recipe  # noqa: PLC0415 - brings torch
+
+    problem = optimum.problem
+    train = pool_of(problem, Asked(problem.inputs, problem.targets))
+    recipe = Recipe(optimizer="sgd", weight_decay=problem.decay)
+    engines = Engines(_task(optimum), train, recipe, seed=seed)
+    queries = pool_of(problem, asked)
     groups = ["queries"] * len(queries) if together else None
 
     def scores(setting: Setting) -> Table:
-        found = linear_engine(optimum, setting, seed=seed).influence(queries, groups=groups)
+        found = engines.get(setting).influence(queries, groups=groups)
         return found.values.astype(np.float64)
 
     return scores

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from auditkit import Pool, Subject, Task
+from auditkit import Pool, Subject
 from auditkit.errors import TaskError
-from auditkit_mirror.continual import Setting, Tried, try_settings
+from auditkit_mirror.continual import Engines, Setting, Tried, try_settings
 from auditkit_mirror.draws import stream
 from auditkit_mirror.groups import GroupMirror, Groups, group_mirror, planted_groups
 from auditkit_mirror.plan import Plan
 from auditkit_mirror.relabelled import relabelled
 
 if TYPE_CHECKING:
+    from auditkit import ForwardINF
     from auditkit.progress import Progress
-    from auditkit.truth import Retraining
 
 Table = npt.NDArray[np.float64]
 
@@ -117,9 +117,10 @@ def network_study(
     model = retrain(retraining)
     task = copy.copy(subject.required_task())
     task.model = model
+    engines = Engines(task, retraining.train, retraining.recipe, seed=seed)
     tried = try_settings(
         mirror.train_to_test.mean(axis=0),
-        lambda setting: _sums(task, retraining, groups, setting),
+        lambda setting: _sums(engines.get(setting), queries, groups),
         settings=SETTINGS,
         retrained=mirror.test_to_train.mean(axis=0),
         progress=progress,
@@ -127,22 +128,7 @@ def network_study(
     return NetworkStudy(mirror, tried, max(2, plan.group_rows // 4), len(queries))
 
 
-def _sums(task: Task, retraining: Retraining, groups: Groups, setting: Setting) -> Table:
+def _sums(engine: ForwardINF, queries: Pool, groups: Groups) -> Table:
     """The engine's scores for all queries at once, added up over each group, [group]."""
-    from auditkit import ForwardINF, UpdateSettings  # noqa: PLC0415 - bring torch
-
-    queries: Pool = retraining.asked
-    engine = ForwardINF(
-        task,
-        train=retraining.train,
-        recipe=retraining.recipe,
-        preconditioner=setting.preconditioner,
-        damping=setting.damping,
-        measure="loss",
-        train_measure="loss",
-        rise=setting.rise,
-        update=UpdateSettings(steps=setting.steps, replay=setting.replay),
-        seed=retraining.seed,
-    )
     scores = engine.influence(queries, groups=["queries"] * len(queries)).values[0]
     return np.array([scores[places].sum(dtype=np.float64) for places in groups.members.values()])

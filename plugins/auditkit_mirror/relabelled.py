@@ -76,4 +76,4 @@ def _like(target: object, own: object) -> object:
     shape = tuple(getattr(own, "shape", ()))
     if hasattr(own, "new_tensor"):
         return own.new_tensor(value.tolist()).reshape(shape)
-    return value.astype(np.asarray(own).dtype).reshape(shape)
+    return value.astype(np.asarray(own).dtype).reshape(shape)[()]

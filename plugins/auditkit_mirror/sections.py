@@ -8,7 +8,7 @@ import altair as alt
 import polars as pl
 
 from auditkit import AuditResult, Figure, Section
-from auditkit_mirror.judging import best_setting
+from auditkit_mirror.choosing import best_setting
 
 
 def sections(result: AuditResult) -> Sequence[Section]:
