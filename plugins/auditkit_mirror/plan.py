@@ -27,10 +27,10 @@ OVERHEAD = 3.0
 """What a step costs beside its products, as a factor: exponentials, memory, small blocks."""
 
 SETTINGS_SHARE = 0.5
-"""What formulas and engine settings cost, as a share of the convex study, and at least..."""
+"""What formulas and engine settings cost, as a share of the convex study, and at least"""
 
 SETTINGS_LEAST = 10.0
-"""...so many seconds."""
+"""Seconds that they cost at least."""
 
 GROUP_ROWS = (1_000, 500, 250, 120)
 GROUP_CHOICES = ((30, 5), (30, 3), (20, 3), (12, 2))
@@ -169,5 +169,6 @@ def kept_plan(path: Path, make: Callable[[], Plan]) -> Plan:
 def in_words(seconds: float) -> str:
     """A stretch of time as one would say it."""
     if seconds < 90:
-        return f"about {max(1, round(seconds))} seconds"
+        count = max(1, round(seconds))
+        return f"about {count} second{'' if count == 1 else 's'}"
     return f"about {seconds / 60:.0f} minutes"
