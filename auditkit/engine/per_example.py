@@ -157,9 +157,11 @@ class Reader:
             name: w for name, w in _trainable(self.model).items() if name in self.rest.weights
         }
         held = {name: weight.detach() for name, weight in weights.items()}
+        still = {name: w.detach() for name, w in self.model.named_parameters() if name not in held}
 
         def one(held: Mapping[str, Tensor], example: Batch) -> Tensor:
-            return call(function, self.model, mapped(example, lambda part: part[None]), held)[0]
+            alone = mapped(example, lambda part: part[None])
+            return call(function, self.model, alone, {**still, **held})[0]
 
         if not self.one_by_one:
             try:
@@ -250,6 +252,8 @@ def _watch(uses: list[Use], probe: Tensor) -> Hook:
         use = Use(value.detach())
         # In precision of the output: the probe adds nothing and makes it differentiable.
         watched = output if output.requires_grad else output + probe.to(output.dtype)
+        if not watched.requires_grad:  # run without gradients: it does not bear on the values
+            return output
         watched.register_hook(  # type: ignore[no-untyped-call]  # as in torch
             lambda slope: setattr(use, "slope", slope.detach())
         )

@@ -6,10 +6,14 @@ import copy
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from auditkit.batches import collate
 from auditkit.errors import SettingError, TaskError
+from auditkit.pool import Pool
+from auditkit.subject import Task
 
 
 def private_copy(model: nn.Module, device: torch.device) -> nn.Module:
@@ -31,6 +35,25 @@ def private_copy(model: nn.Module, device: torch.device) -> nn.Module:
         ) from error
     copied.zero_grad(set_to_none=True)
     return copied.to(device).eval()
+
+
+def in_single(model: nn.Module, task: Task, train: Pool, device: torch.device) -> nn.Module:
+    """The engine's copy in single precision, if it is kept in half and the task runs it so.
+
+    A move of weights that raises a query's measure by a tenth is smaller than what bfloat16 can
+    tell apart: scores would be rounding.
+    """
+    halves = (torch.bfloat16, torch.float16)
+    if not any(weight.dtype in halves for weight in model.parameters()):
+        return model
+    single = copy.deepcopy(model).float()
+    first = collate(train, np.zeros(1, dtype=np.int64), device=device)
+    try:
+        with torch.no_grad():
+            task.loss(single, first)
+    except RuntimeError:  # the task casts its inputs to half precision itself
+        return model
+    return single
 
 
 def only_moving(model: nn.Module, patterns: str | None) -> nn.Module:
