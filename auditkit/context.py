@@ -102,6 +102,7 @@ class AuditContext(Generic[S]):
         settings: the audit's own settings, checked.
         scoring: the engine on the subject's task and train pool; None where it has no model.
         seed: every random choice of the audit derives from it.
+        device: torch's name of the device to work on, for trainings of the audit's own.
         progress: where the audit's own long work may say how far it is.
         notes: lines of the report; audits and the engine's advice add to them by `note`.
         workplace: gives the folder of `work`.
@@ -112,6 +113,7 @@ class AuditContext(Generic[S]):
     settings: S
     scoring: Engine | None
     seed: int = 0
+    device: str = "cpu"
     progress: Progress = SILENT
     notes: list[Note] = field(default_factory=list)
     workplace: Callable[[], Path] | None = None

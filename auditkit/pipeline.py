@@ -194,6 +194,7 @@ def _audit(
         settings=job.settings,
         scoring=engine,
         seed=job.seed,
+        device=job.device,
         progress=progress,
         notes=notes,
         workplace=work.folder,

@@ -127,7 +127,7 @@ def fresh_copy(model: nn.Module, device: torch.device) -> nn.Module:
                 )
                 if reset is not None:
                     reset()
-        named = dict(copied.named_parameters())
+        named: dict[str, Tensor] = dict(copied.named_parameters())
         for name, weight in frozen.items():
             named[name].copy_(weight)
     _check_fresh(copied)
