@@ -128,4 +128,5 @@ def _pool(decoded: Decoded, labels: npt.NDArray[np.int64]) -> Pool:
         ids=ids,
         metadata=pl.DataFrame({"id": ids, "label": names}),
         preview=dataset.preview,
+        label="label",
     )

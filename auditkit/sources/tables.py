@@ -114,4 +114,12 @@ def _pool(
         cells = frame.select(shown).row(position)
         return row_preview(shown, [None if cell is None else as_text(cell) for cell in cells])
 
-    return Pool.from_arrays(values, labels, ids=table.ids, metadata=frame, preview=preview)
+    return Pool.from_arrays(
+        values,
+        labels,
+        ids=table.ids,
+        metadata=frame,
+        preview=preview,
+        label=table.label,
+        contents=columns.features,
+    )
