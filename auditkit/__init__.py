@@ -11,25 +11,17 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from auditkit import errors as errors
-    from auditkit.audit import (
-        Audit,
-        AuditClass,
-        AuditContext,
-        AuditResult,
-        Figure,
-        Note,
-        Requirements,
-        Section,
-        SelfCheck,
-        Settings,
-    )
+    from auditkit.audit import Audit, AuditClass, Requirements
+    from auditkit.context import AuditContext, Engine, Settings
     from auditkit.engine import ForwardINF, UpdateSettings
     from auditkit.findings import Findings
     from auditkit.hookspecs import SourceOptions, hookimpl
     from auditkit.pipeline import run
     from auditkit.pool import Pool
     from auditkit.preview import ImagePreview, RowPreview, TextPreview
-    from auditkit.scores import ClassTables, Holdout, Match, Planted, Ranking, Scores
+    from auditkit.results import AuditResult, Note, SelfCheck
+    from auditkit.scores import ClassTables, Evaluation, Holdout, Match, Planted, Ranking, Scores
+    from auditkit.showing import Figure, Gallery, GalleryRow, Mark, Section, Shown
     from auditkit.store import Run
     from auditkit.subject import Recipe, Subject, Task
     from auditkit.tasks import ClassificationTask, RegressionTask
@@ -43,11 +35,16 @@ __all__ = [
     "AuditResult",
     "ClassTables",
     "ClassificationTask",
+    "Engine",
+    "Evaluation",
     "Figure",
     "Findings",
     "ForwardINF",
+    "Gallery",
+    "GalleryRow",
     "Holdout",
     "ImagePreview",
+    "Mark",
     "Match",
     "Note",
     "Planted",
@@ -62,6 +59,7 @@ __all__ = [
     "Section",
     "SelfCheck",
     "Settings",
+    "Shown",
     "SourceOptions",
     "Subject",
     "Task",
@@ -74,17 +72,17 @@ __all__ = [
 ]
 
 _HOMES = {
-    "audit": (
-        "Audit AuditClass AuditContext AuditResult Figure Note Requirements Section SelfCheck "
-        "Settings"
-    ),
+    "audit": "Audit AuditClass Requirements",
+    "context": "AuditContext Engine Settings",
     "engine": "ForwardINF UpdateSettings",
     "findings": "Findings",
     "hookspecs": "SourceOptions hookimpl",
     "pipeline": "run",
     "pool": "Pool",
     "preview": "ImagePreview RowPreview TextPreview",
-    "scores": "ClassTables Holdout Match Planted Ranking Scores",
+    "results": "AuditResult Note SelfCheck",
+    "scores": "ClassTables Evaluation Holdout Match Planted Ranking Scores",
+    "showing": "Figure Gallery GalleryRow Mark Section Shown",
     "store": "Run",
     "subject": "Recipe Subject Task",
     "tasks": "ClassificationTask RegressionTask",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias, Union
 
-from auditkit.errors import MissingOutputsError, SettingError, TaskError
+from auditkit.errors import MissingOutputsError, SettingError, TaskError, UsageError
 from auditkit.pool import Pool
 
 if TYPE_CHECKING:
@@ -156,7 +156,8 @@ class Subject:
     """What an audit is given.
 
     Attributes:
-        task: the trained model and its losses.
+        task: the trained model and its losses; None for data without a model, which few audits
+            take.
         train: the train pool: what the model was trained on, and what may be blamed.
         queries: what is explained, or a trusted set; what it means is the audit's to say.
         checkpoints: earlier or sibling weights of the model: state dicts, or paths of files that
@@ -168,7 +169,7 @@ class Subject:
         description: sentences on where the subject came from and what of it is used.
     """
 
-    task: Task
+    task: Task | None = None
     train: Pool
     queries: Pool | None = None
     checkpoints: Sequence[Mapping[str, Tensor] | Path | str] = ()
@@ -177,6 +178,19 @@ class Subject:
     pretrained: Mapping[str, Tensor] | None = None
     name: str = "subject"
     description: Sequence[str] = ()
+
+    def required_task(self) -> Task:
+        """The task, where there is one.
+
+        Raises:
+            UsageError: the subject has no model.
+        """
+        if self.task is None:
+            raise UsageError(
+                f"The subject {self.name} has no model, and this needs one: give "
+                "`Subject(task=...)`, or leave out --no-model."
+            )
+        return self.task
 
 
 def _like(targets: Tensor, old: Batch) -> Tensor:

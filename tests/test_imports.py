@@ -22,7 +22,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     for names in (
         "errors",
         "progress preview pool scores findings",
-        "subject audit declarations",
+        "showing results subject context audit declarations",
         "tasks training batches checks seeds devices fingerprint gradients",
         "engine sources",
         "truth executors",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from auditkit.audit import AuditClass, Number
+from auditkit.audit import AuditClass
 from auditkit.cli.options import (
     FILE,
     RunOptions,
@@ -24,6 +24,7 @@ from auditkit.cli.terminal import Terminal
 from auditkit.hookspecs import SourceOptions
 from auditkit.progress import Progress
 from auditkit.registry import Registry
+from auditkit.results import Number
 
 if TYPE_CHECKING:
     from auditkit.store import Run
@@ -36,16 +37,27 @@ FIRST = 10
 def audit_command(audit: AuditClass) -> click.Command:
     """`auditkit NAME SUBJECT`, with an option for each setting of the audit."""
     parameters: list[click.Parameter] = [click.Argument(["subject"])]
-    if audit.requirements.queries == "required":
+    needs = audit.requirements
+    by_path = needs.second == "evaluation"
+    if needs.queries != "unused" and by_path:
         parameters.append(click.Argument(["evaluation"], type=FILE, required=False))
     parameters += setting_options(audit)
-    if audit.requirements.queries == "optional":
+    if needs.queries != "unused" and not by_path:
         parameters.append(
             click.Option(
                 ["--trusted"],
                 type=FILE,
                 metavar="PATH",
                 help="Data of the same kind as SUBJECT, with labels known to be right.",
+            )
+        )
+    if needs.model == "optional":
+        parameters.append(
+            click.Option(
+                ["--model/--no-model"],
+                default=True,
+                help="Ask a model too, or look at the data alone.",
+                show_default=True,
             )
         )
     parameters += [*subject_options(), *run_options(audit.fail_on), *voice_parameters()]
@@ -165,6 +177,7 @@ def _source_options(
         drop=tuple(map(str, drop)) if isinstance(drop, tuple) else (),
         embeddings=bool(values["embeddings"]),
         trusted=path("trusted"),
+        model=bool(values.get("model", True)),
         seed=options.seed,
         device=options.device,
         batch_size=options.batch_size,

@@ -17,6 +17,7 @@ loss would have been, had the model not trained on it.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -27,7 +28,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from auditkit.audit import SelfCheck
 from auditkit.engine.advice import Advice, cheaper
 from auditkit.engine.calibration import check_sign, self_check
 from auditkit.engine.cost import Cost
@@ -35,6 +35,7 @@ from auditkit.engine.holdout import hold_out
 from auditkit.engine.models import Models
 from auditkit.engine.passes import LocalExecutor
 from auditkit.engine.preconditioner import Choice
+from auditkit.engine.readings import evaluate, features
 from auditkit.engine.replay import ReplaySettings
 from auditkit.engine.response import Response
 from auditkit.engine.scoring import Scoring, Tile, grouped
@@ -44,7 +45,8 @@ from auditkit.errors import SettingError
 from auditkit.gradients import differentiable
 from auditkit.pool import Pool, Positions
 from auditkit.progress import SILENT, Progress
-from auditkit.scores import Floats, Holdout, Planter, Ranking, Scores, Strongest, Whole
+from auditkit.results import SelfCheck
+from auditkit.scores import Evaluation, Floats, Holdout, Planter, Ranking, Scores, Strongest, Whole
 from auditkit.seeds import seeded
 from auditkit.subject import Recipe, Task
 
@@ -230,6 +232,60 @@ class ForwardINF:
         for tile in self._tiles(queries, rows, pool):
             strongest.add(tile.rows, tile.values, tile.steps)
         return strongest.ranking()
+
+    def configured(
+        self,
+        *,
+        measure: Measure = "auto",
+        train_measure: Measure = "auto",
+        pull: Pull = "trained",
+        response: Response = "finite",
+        rise: float = 0.1,
+        relative: bool = False,
+        update: UpdateSettings | None = None,
+    ) -> ForwardINF:
+        """An engine on the same models and curvature, with other settings of what is measured.
+
+        What is left out has its default, not this engine's setting. Curvature that either of them
+        estimates serves both.
+
+        Raises:
+            SettingError: a measure the task does not have, or a number out of its range.
+        """
+        other = copy.copy(self)
+        other._sides = make_sides(
+            self.task,
+            measure=measure,
+            train_measure=train_measure,
+            pull=pull,
+            pulls=other._pull,
+            response=response,
+            rise=rise,
+            update=update,
+            relative=relative,
+        )
+        other._scoring = other._scoring_of(other._sides)
+        return other
+
+    def evaluate(self, pool: Pool | None = None) -> Evaluation:
+        """Loss, outputs and targets of each example (default: the train pool), as trained.
+
+        Raises:
+            NonFiniteLossError: a loss is NaN or infinite.
+        """
+        pool = self.train if pool is None else pool
+        with seeded(self.seed):
+            return evaluate(self.task, self._models.trained, pool, self._executor)
+
+    def features(self, pool: Pool | None = None) -> Floats:
+        """What goes into the model's last linear layer, float32 [example, feature].
+
+        Raises:
+            TaskError: the model runs no linear layer.
+        """
+        pool = self.train if pool is None else pool
+        with seeded(self.seed):
+            return features(self.task, self._models.trained, pool, self._executor)
 
     def cost(self, queries: int, pool: Pool | None = None) -> Cost:
         """What scores of so many queries will cost, in plain inference passes over the pool."""

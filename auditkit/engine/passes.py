@@ -36,6 +36,10 @@ DEFAULT_BATCH_SIZE = 256
 class Executor(Protocol):
     """Where passes run."""
 
+    @property
+    def device(self) -> torch.device:
+        """Where batches are put."""
+
     def measure(
         self,
         function: Function,

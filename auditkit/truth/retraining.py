@@ -54,7 +54,7 @@ class Retraining:
     def of(cls, subject: Subject) -> Retraining:
         """The retraining of a subject; `dataclasses.replace` changes the rest."""
         return cls(
-            task=subject.task,
+            task=subject.required_task(),
             train=subject.train,
             queries=subject.queries,
             recipe=subject.recipe,
