@@ -8,8 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from auditkit import Pool, TextPreview
-from auditkit.progress import SILENT, Progress
+from auditkit import Pool, Progress, TextPreview
 from auditkit_leakage.chance import compressed_bits, is_poor, more_than_chance, row_bits
 from auditkit_leakage.content import Content, check_comparable, content_of, normalized
 from auditkit_leakage.identical import digests
@@ -113,7 +112,7 @@ def _content(pool: Pool) -> Content:
 
 
 def gather(
-    train: Content, evaluation: Content | None, *, seed: int, progress: Progress = SILENT
+    train: Content, evaluation: Content | None, *, seed: int, progress: Progress
 ) -> Evidence:
     """Search, and measure what its distances mean.
 

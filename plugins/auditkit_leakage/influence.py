@@ -15,16 +15,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from auditkit import Pool
-from auditkit.progress import SILENT, Progress
-
-if TYPE_CHECKING:
-    from auditkit.audit import Engine
+from auditkit import Engine, Pool, Progress, Silent
 
 Floats = npt.NDArray[np.float64]
 Positions = npt.NDArray[np.int64]
@@ -61,7 +57,7 @@ def treat(
     candidates: Positions,
     among: Positions | None,
     measure: Measure = "margin",
-    progress: Progress = SILENT,
+    progress: Progress | None = None,
 ) -> Treated:
     """Ask the model about pairs.
 
@@ -86,7 +82,7 @@ def treat(
     copies = train.subset(others)
     rank, first = np.zeros(len(evaluation), np.int64), np.zeros(len(evaluation), np.int64)
     percentile, carried = np.zeros(len(evaluation)), np.zeros(len(evaluation))
-    with progress.step("asking the model about pairs", len(np.unique(evaluation))) as step:
+    with (progress or Silent()).step("asking about pairs", len(np.unique(evaluation))) as step:
         for asked in _blocks(evaluation):
             rows = np.flatnonzero(np.isin(evaluation, asked))
             row = np.searchsorted(asked, evaluation[rows])

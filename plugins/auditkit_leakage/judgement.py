@@ -2,9 +2,9 @@
 
 Two densities are measured in the run. Training examples, each against the rest of the train pool,
 show how near the nearest neighbour of an example is that has not leaked (`null.py`). Altered copies
-of training examples show how near it is for one that has. Their ratio r falls with the distance d:
-a monotone ratio is fitted to both samples (isotonic regression, the maximum likelihood estimate
-under that constraint). The evaluation set is a mixture of the two, with a share s leaked, found by
+of training examples show how near it is for one that has. The ratio r of the two densities falls with
+the distance d: both are smoothed, and their ratio is made monotone by isotonic regression. The
+evaluation set is a mixture of the two, with a share s leaked, found by
 expectation maximization, and by Bayes' rule
 
     P(leaked | d) = s r(d) / (s r(d) + 1 - s)
@@ -25,9 +25,9 @@ Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 _STEPS = 500
-_SAME = 1e-6
-_LEAST = 20
-"""Fewer examples than this are no step of their own."""
+_BINS = 400
+_NEGLIGIBLE = 0.01
+_TINY = 1e-12
 _PRIOR = 0.1
 """The share that one imagined example more adds to those seen: it matters where there are few."""
 
@@ -52,16 +52,19 @@ class Ratio:
     """How many times likelier a distance is for a copy than for an example that has not leaked.
 
     Attributes:
-        edges: float64 [step]; the largest distance of each step, rising.
-        values: float64 [step + 1]; the ratio up to each edge and beyond the last, falling.
+        offset: what is added to distances before their logarithm is taken.
+        points: float64 [point]; such logarithms, rising.
+        logs: float64 [point]; the logarithm of the ratio there, falling.
     """
 
-    edges: Floats
-    values: Floats
+    offset: float
+    points: Floats
+    logs: Floats
 
     def at(self, distance: Floats) -> Floats:
         """The ratio at each distance."""
-        found: Floats = self.values[np.searchsorted(self.edges, distance, side="left")]
+        near = np.log(distance + self.offset)
+        found: Floats = np.exp(np.interp(near, self.points, self.logs))
         return found
 
 
@@ -147,6 +150,10 @@ def fitted(samples: Samples) -> Mixture:
 def fitted_ratio(null: Floats, weights: Floats, planted: Floats) -> Ratio:
     """The falling ratio of the density of planted copies to that of the null.
 
+    Both densities are smoothed on the logarithm of the distance plus a hundredth of the null's
+    median: below that, nearer is no different. One imagined example of the other sample is added to
+    each, since no finite sample says "never".
+
     Args:
         null: float64 [sample].
         weights: float64 [sample]; how far each of them counts.
@@ -154,34 +161,35 @@ def fitted_ratio(null: Floats, weights: Floats, planted: Floats) -> Ratio:
     """
     from sklearn.isotonic import IsotonicRegression  # noqa: PLC0415 - heavy, as in `null.py`
 
-    distance = np.concatenate([null, planted])
-    copy = np.concatenate([np.zeros(len(null)), np.ones(len(planted))])
-    total = max(float(weights.sum()), 1e-9)
-    weight = np.concatenate([weights / total, np.full(len(planted), 1 / len(planted))])
-    fit = IsotonicRegression(increasing=False).fit(distance, copy, sample_weight=weight + 1e-12)
-    level, order = fit.predict(distance), np.argsort(distance, kind="stable")
-    steps = _joined(np.split(order, np.flatnonzero(np.diff(level[order]) < -_SAME) + 1))
-    edges = np.array([distance[step[-1]] for step in steps])
-    among_null = np.array([weights[step[step < len(null)]].sum() for step in steps])
-    among_planted = np.array([(step >= len(null)).sum() for step in steps])
-    # half an imagined example per step: no step of finite samples says "never"
-    values = (among_planted + 0.5) / (len(planted) + 1) * (total + 1) / (among_null + 0.5)
-    falling = np.minimum.accumulate(np.append(values, values[-1]))
-    return Ratio(edges, falling)
+    offset = max(_NEGLIGIBLE * float(np.median(null)), _TINY)
+    samples = [np.log(distance + offset) for distance in (null, planted)]
+    high = max(float(sample.max()) for sample in samples) + 1.0
+    edges = np.linspace(np.log(offset), high, _BINS + 1)
+    strangers = _density(samples[0], weights, edges)
+    copies = _density(samples[1], np.ones(len(planted)), edges)
+    ours, theirs = float(weights.sum()), float(len(planted))
+    mixed = (ours * strangers + copies) / (ours + 1), (theirs * copies + strangers) / (theirs + 1)
+    logs = np.log(mixed[1] + _TINY) - np.log(mixed[0] + _TINY)
+    points = (edges[1:] + edges[:-1]) / 2
+    falling = IsotonicRegression(increasing=False).fit_transform(
+        points, logs, sample_weight=strangers + copies + _TINY
+    )
+    return Ratio(offset, points, falling)
 
 
-def _joined(steps: list[npt.NDArray[np.int64]]) -> list[npt.NDArray[np.int64]]:
-    """The steps, those of few examples joined with the next ones, or the last with that before."""
-    joined: list[npt.NDArray[np.int64]] = []
-    for step in steps:
-        if joined and len(joined[-1]) < _LEAST:
-            joined[-1] = np.concatenate([joined[-1], step])
-        else:
-            joined.append(step)
-    if len(joined) > 1 and len(joined[-1]) < _LEAST:
-        last = joined.pop()
-        joined[-1] = np.concatenate([joined[-1], last])
-    return joined
+def _density(values: Floats, weights: Floats, edges: Floats) -> Floats:
+    """The density in each bin, smoothed by a Gaussian of Silverman's width (1986, section 3.4)."""
+    from scipy.ndimage import gaussian_filter1d  # noqa: PLC0415 - heavy, as in `null.py`
+
+    counts, _ = np.histogram(values, edges, weights=weights)
+    size, total = edges[1] - edges[0], max(float(weights.sum()), _TINY)
+    quartiles = np.quantile(values, [0.25, 0.75])
+    spread = min(float(values.std()), float(quartiles[1] - quartiles[0]) / 1.34) or float(
+        values.std()
+    )
+    width = max(0.9 * spread * total**-0.2, size)
+    smooth: Floats = gaussian_filter1d(counts / (total * size), width / size, mode="reflect")
+    return smooth
 
 
 def leaked_share(ratio: Floats) -> float:

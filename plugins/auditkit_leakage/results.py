@@ -1,4 +1,4 @@
-"""From evidence, judgement and the model's opinion to what is stored: findings, tables, the answer."""
+"""From evidence, judgement and the model's opinion to findings, tables and the answer."""
 
 from __future__ import annotations
 

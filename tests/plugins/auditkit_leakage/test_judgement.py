@@ -83,7 +83,7 @@ def test_nothing_is_claimed_of_a_clean_set() -> None:
         found = judged(draw(share=0.0, seed=seed), draws=50)
         assert found.count < 5
         assert found.low < 1
-        assert (found.probability >= 0.5).sum() <= 1
+        assert (found.probability >= 0.5).sum() <= 3
 
 
 def test_duplicates_in_the_train_pool_do_not_excuse_leaks() -> None:
