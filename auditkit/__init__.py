@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from auditkit.showing import Figure, Gallery, GalleryRow, Mark, Section, Shown
     from auditkit.store import Run
     from auditkit.subject import Recipe, Subject, Task
-    from auditkit.tasks import ClassificationTask, RegressionTask
+    from auditkit.tasks import ClassificationTask, Documents, LanguageModelTask, RegressionTask
 
     __version__: str
 
@@ -36,6 +36,7 @@ __all__ = [
     "AuditResult",
     "ClassTables",
     "ClassificationTask",
+    "Documents",
     "Engine",
     "Evaluation",
     "Figure",
@@ -45,6 +46,7 @@ __all__ = [
     "GalleryRow",
     "Holdout",
     "ImagePreview",
+    "LanguageModelTask",
     "Mark",
     "Match",
     "Note",
@@ -89,7 +91,7 @@ _HOMES = {
     "showing": "Figure Gallery GalleryRow Mark Section Shown",
     "store": "Run",
     "subject": "Recipe Subject Task",
-    "tasks": "ClassificationTask RegressionTask",
+    "tasks": "ClassificationTask Documents LanguageModelTask RegressionTask",
 }
 """The public names by the module they live in."""
 

@@ -20,7 +20,7 @@ from auditkit.subject import Subject, Task
 
 if TYPE_CHECKING:
     from auditkit.engine.response import Response
-    from auditkit.engine.sides import Measure, Pull
+    from auditkit.engine.sides import Measure, Pull, TrainMeasure
     from auditkit.engine.update import UpdateSettings
 
 
@@ -55,7 +55,7 @@ class Engine(Protocol):
         self,
         *,
         measure: Measure = "auto",
-        train_measure: Measure = "auto",
+        train_measure: TrainMeasure = "auto",
         pull: Pull = "trained",
         response: Response = "finite",
         rise: float = 0.1,
@@ -63,6 +63,11 @@ class Engine(Protocol):
         update: UpdateSettings | None = None,
     ) -> Engine:
         """An engine on the same models and curvature with other settings, as `ForwardINF` has."""
+
+    def token_changes(
+        self, queries: Pool, pool: Pool | None = None
+    ) -> list[npt.NDArray[np.float64]]:
+        """How much each token of each document changes when all of the queries are unlearned."""
 
     def holdout(
         self,

@@ -18,8 +18,12 @@ if TYPE_CHECKING:
     Batch: TypeAlias = Union[Tensor, Sequence["Batch"], Mapping[str, "Batch"]]
     """What a data loader gives: a tensor, or a tuple, list or mapping of batches."""
 
-Likelihood: TypeAlias = Literal["categorical", "gaussian"]
-"""How outputs are judged: cross-entropy on class scores, or squared error."""
+Likelihood: TypeAlias = Literal["categorical", "gaussian", "tokens"]
+"""How outputs are judged: cross-entropy on class scores, squared error, or the mean over tokens of
+cross-entropy on their scores."""
+
+NOT_COUNTED = -100
+"""The label of a token that is not to be predicted, as torch and Hugging Face have it."""
 
 TARGET_KEYS = ("label", "labels", "target", "targets", "y")
 """Under which key a mapping batch may hold its targets; the first one present is taken."""
@@ -60,12 +64,26 @@ class Task(ABC):
     def outputs(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         """Class scores [batch, class] and labels [batch], or predictions and targets [batch, k].
 
+        With `likelihood="tokens"`, scores [batch, token, class] and labels [batch, token], of which
+        `NOT_COUNTED` are left out.
+
         Raises:
             MissingOutputsError: the task does not define it.
         """
         raise MissingOutputsError(
             f"{type(self).__name__} does not define `outputs`, which this needs: add a method "
             "`outputs(model, batch)` that returns (class scores, labels), and set `likelihood`."
+        )
+
+    def token_measure(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        """A measure of each token, and which of them count: both [batch, token].
+
+        Raises:
+            MissingOutputsError: the task's examples have no tokens.
+        """
+        raise MissingOutputsError(
+            f"{type(self).__name__} does not define `token_measure`, so what it measures cannot be "
+            "told apart by token: take a LanguageModelTask, or leave `tokens` out."
         )
 
     def with_targets(self, batch: Batch, targets: Tensor) -> Batch:

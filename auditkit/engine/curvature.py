@@ -26,6 +26,7 @@ from auditkit.batches import batches, every
 from auditkit.checks import output_table
 from auditkit.engine.kfac import Factors, Moments, Sums
 from auditkit.engine.layers import Dense, Part
+from auditkit.engine.outputs import shares_of
 from auditkit.engine.passes import Function, Weights, at_least_single
 from auditkit.engine.per_example import Reader, block_of
 from auditkit.gradients import gradient
@@ -169,6 +170,8 @@ def sampled_function(task: Task, generator: torch.Generator) -> Function:
             losses = task.loss(model, batch)
             bits = torch.randint(0, 2, losses.shape, generator=generator, device=losses.device)
             return losses * (2 * bits - 1)
+        if task.likelihood == "tokens":
+            return _drawn_tokens(task, model, batch, generator)
         outputs = output_table(task.outputs(model, batch)[0], task=type(task).__name__)
         values = outputs.detach()
         if task.likelihood == "categorical":
@@ -183,13 +186,28 @@ def sampled_function(task: Task, generator: torch.Generator) -> Function:
     return drawn
 
 
+def _drawn_tokens(task: Task, model: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
+    """The same for a mean over tokens, each drawn and weighed by the root of its share."""
+    outputs, targets = task.outputs(model, batch)
+    values = outputs.detach()
+    chances = values.to(at_least_single(values.dtype)).softmax(dim=2)
+    label = torch.multinomial(chances.flatten(end_dim=1), 1, generator=generator)
+    slope = chances.scatter_add(
+        2, label.view(*targets.shape, 1), -torch.ones_like(chances[:, :, :1])
+    )
+    return (outputs * slope * shares_of(task, values, targets).sqrt()).sum(dim=(1, 2))
+
+
 def steady_function(task: Task) -> Function:
     """The same outputs in a sum that is not drawn, to compare ways of differentiating on."""
 
     def steady(model: nn.Module, batch: Batch) -> Tensor:
         if not task.has_outputs or task.likelihood is None:
             return task.loss(model, batch)
-        outputs = output_table(task.outputs(model, batch)[0], task=type(task).__name__)
+        found, targets = task.outputs(model, batch)
+        if task.likelihood == "tokens":
+            found = (found * shares_of(task, found.detach(), targets)).sum(dim=1)
+        outputs = output_table(found, task=type(task).__name__)
         return outputs @ torch.linspace(1, 2, outputs.shape[1]).to(outputs)
 
     return steady

@@ -39,7 +39,14 @@ from auditkit.engine.readings import evaluate, features
 from auditkit.engine.replay import ReplaySettings
 from auditkit.engine.response import Response
 from auditkit.engine.scoring import Scoring, Tile, grouped
-from auditkit.engine.sides import Measure, Pull, Sides, held_out_pull, make_sides
+from auditkit.engine.sides import (
+    Measure,
+    Pull,
+    Sides,
+    TrainMeasure,
+    held_out_pull,
+    make_sides,
+)
 from auditkit.engine.update import UpdateSettings
 from auditkit.errors import SettingError
 from auditkit.gradients import differentiable
@@ -70,7 +77,8 @@ class ForwardINF:
         preconditioner: `auto` is `ggn` where the model is small enough and `ekfac` elsewhere.
         measure: what the query asks about; `auto` is the task's own measure.
         train_measure: what is read off the training examples; `auto` is the loss, since the loss is
-            what they pulled the weights by.
+            what they pulled the weights by. `tokens`: the largest change of the margin of a
+            document's tokens, for language models.
         pull: how hard a training example is taken to pull. `trained`: by the slope of its loss
             under the trained model, as an influence function has it. `held-out`: by the geometric
             mean of that and of its slope under models that did not train on it, which takes one
@@ -110,7 +118,7 @@ class ForwardINF:
         pretrained: Mapping[str, Tensor] | None = None,
         preconditioner: Choice = "auto",
         measure: Measure = "auto",
-        train_measure: Measure = "auto",
+        train_measure: TrainMeasure = "auto",
         pull: Pull = "trained",
         response: Response = "finite",
         parameters: str | None = None,
@@ -237,7 +245,7 @@ class ForwardINF:
         self,
         *,
         measure: Measure = "auto",
-        train_measure: Measure = "auto",
+        train_measure: TrainMeasure = "auto",
         pull: Pull = "trained",
         response: Response = "finite",
         rise: float = 0.1,
@@ -286,6 +294,23 @@ class ForwardINF:
         pool = self.train if pool is None else pool
         with seeded(self.seed):
             return features(self.task, self._models.trained, pool, self._executor)
+
+    def token_changes(
+        self, queries: Pool, pool: Pool | None = None
+    ) -> list[npt.NDArray[np.float64]]:
+        """How much each token of each document changes when all of `queries` are unlearned at once.
+
+        In the order of the document's counted tokens, in the units of scores: the largest of a
+        document's is its score with `train_measure="tokens"`. Kept whole: ask about few documents.
+
+        Raises:
+            SettingError: the engine is not one of `train_measure="tokens"`.
+        """
+        if not self._sides.by_token:
+            raise SettingError('Changes of tokens need an engine with train_measure="tokens".')
+        pool = self.train if pool is None else pool
+        with seeded(self.seed), differentiable():
+            return self._scoring.token_changes(queries, np.arange(len(queries)), pool)
 
     def cost(self, queries: int, pool: Pool | None = None) -> Cost:
         """What scores of so many queries will cost, in plain inference passes over the pool."""

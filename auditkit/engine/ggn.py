@@ -139,6 +139,8 @@ def gauss_newton(
 
 def fits(task: Task, model: nn.Module, pool: Pool, *, rows: int, device: torch.device) -> bool:
     """Whether so many rows can be kept: what cannot stay outer products must not be too large."""
+    if task.likelihood == "tokens":  # a row for each token and direction: too many to choose from
+        return False
     reader = Reader(model, steady_function(task), pool, device=device)
     if reader.one_by_one:
         return False

@@ -26,6 +26,7 @@ from auditkit.engine.products import own_products, products, query_directions
 from auditkit.engine.response import Response, Responses
 from auditkit.engine.sides import Sides
 from auditkit.engine.sphere import away
+from auditkit.engine.token_response import TokenResponses
 from auditkit.engine.update import Query, Update, make_update
 from auditkit.errors import SettingError
 from auditkit.pool import Pool, Positions
@@ -83,6 +84,7 @@ class Scoring:
         self.task, self.train, self.models, self.sides = task, train, models, sides
         self._executor, self._progress, self._seed = executor, progress, seed
         self._bases: WeakKeyDictionary[Pool, dict[int, Tensor]] = WeakKeyDictionary()
+        self._token_bases: WeakKeyDictionary[Pool, dict[int, list[Tensor]]] = WeakKeyDictionary()
         self._own: WeakKeyDictionary[Pool, dict[int, Tensor]] = WeakKeyDictionary()
         self.advice = Advice()
 
@@ -140,6 +142,8 @@ class Scoring:
         """Scores [row, example] under one model, in units of influence, and its steps."""
         if way == "products":
             return self._by_products(one, queries, rows, pool)
+        if self.sides.by_token:
+            return self._by_tokens(one, queries, rows, pool)
         responses = Responses(
             self.sides.train,
             one.model,
@@ -161,6 +165,40 @@ class Scoring:
         self.advice.differenced |= not responses.forward_mode
         self.advice.whole |= responses.untraced
         return found / len(self.train), steps
+
+    def token_changes(
+        self, queries: Pool, row: Positions, pool: Pool
+    ) -> list[npt.NDArray[np.float64]]:
+        """The change of each token of each document for one row, averaged over the models."""
+        found: list[npt.NDArray[np.float64]] = []
+        total = 0.0
+        for one in self.models.weighed():
+            [update] = self._updates(one, queries, [row], length=True)
+            responses, base = self._tokens(one, pool)
+            changes = responses.changes(update.moved(one.model), base)
+            scale = one.weight / (update.step * len(self.train))
+            scaled = [scale * own.double().numpy() for own in changes]
+            found = [a + b for a, b in zip(found, scaled, strict=True)] if found else scaled
+            total += one.weight
+        return [own / total for own in found]
+
+    def _by_tokens(
+        self, one: Weighed, queries: Pool, rows: list[Positions], pool: Pool
+    ) -> tuple[Tensor, list[float]]:
+        responses, base = self._tokens(one, pool)
+        updates = self._updates(one, queries, rows, length=True)
+        moved = responses.largest([own.moved(one.model) for own in updates], base)
+        steps = [own.step for own in updates]
+        lengths = torch.tensor(steps, dtype=torch.float64)
+        return moved.double() / lengths[:, None] / len(self.train), steps
+
+    def _tokens(self, one: Weighed, pool: Pool) -> tuple[TokenResponses, list[Tensor]]:
+        """What measures tokens under one model, and their unmoved measures, taken once."""
+        responses = TokenResponses(self.task, one.model, pool, executor=self._executor)
+        kept = self._token_bases.setdefault(pool, {})
+        if one.place not in kept:
+            kept[one.place] = responses.base()
+        return responses, kept[one.place]
 
     def _by_products(
         self, one: Weighed, queries: Pool, rows: list[Positions], pool: Pool

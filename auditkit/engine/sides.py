@@ -23,6 +23,9 @@ Measure: TypeAlias = Literal["auto", "loss", "margin"]
 """What is measured: `auto` is the task's own measure (margin) of a query, and the loss of a
 training example."""
 
+TrainMeasure: TypeAlias = Literal["auto", "loss", "margin", "tokens"]
+"""What is read off a training example: a measure of it, or the largest change of its tokens'."""
+
 Pull: TypeAlias = Literal["trained", "held-out"]
 """How hard a training example is taken to pull; see `ForwardINF`."""
 
@@ -40,6 +43,7 @@ class Sides:
         update: how else the weights move.
         relative: whether scores are divided by the root of each example's own influence.
         pull: gives what each example of a pool weighs, [example]; None where the measure says it.
+        by_token: whether an example's response is the largest of its tokens'.
     """
 
     query: Function
@@ -50,13 +54,14 @@ class Sides:
     update: UpdateSettings
     relative: bool = False
     pull: Callable[[Pool], Tensor] | None = None
+    by_token: bool = False
 
 
 def make_sides(
     task: Task,
     *,
     measure: Measure,
-    train_measure: Measure,
+    train_measure: TrainMeasure,
     pull: Pull,
     pulls: Callable[[Pool], Tensor],
     response: Response,
@@ -89,6 +94,15 @@ def make_sides(
             f"pull is {pull!r} with train_measure {train_measure!r} on a {type(task).__name__}: it "
             "weighs margins, so it needs a task that has them, and no other train_measure."
         )
+    if train_measure == "tokens":
+        return _by_token(
+            task,
+            query=measure_function(task, measure, default=task.measure),
+            response=response,
+            rise=rise,
+            update=update or ONE_STEP,
+            relative=relative,
+        )
     by_loss = train_measure in ("auto", "loss") and not held
     return Sides(
         query=measure_function(task, measure, default=task.measure),
@@ -99,6 +113,32 @@ def make_sides(
         update=update or ONE_STEP,
         relative=relative,
         pull=pulls if held else None,
+    )
+
+
+def _by_token(
+    task: Task,
+    *,
+    query: Function,
+    response: Response,
+    rise: float,
+    update: UpdateSettings,
+    relative: bool,
+) -> Sides:
+    if type(task).token_measure is Task.token_measure or response != "finite" or relative:
+        raise SettingError(
+            f'train_measure is "tokens" with response {response!r} and relative={relative} on a '
+            f"{type(task).__name__}: it needs a task that defines `token_measure`, finite "
+            "responses, and scores that are not relative."
+        )
+    return Sides(
+        query=query,
+        train=task.loss,
+        train_name="tokens",
+        response=response,
+        rise=rise,
+        update=update,
+        by_token=True,
     )
 
 
