@@ -2,10 +2,10 @@
 
 Two densities are measured in the run. Training examples, each against the rest of the train pool,
 show how near the nearest neighbour of an example is that has not leaked (`null.py`). Altered copies
-of training examples show how near it is for one that has. The ratio r of the two densities falls with
-the distance d: both are smoothed, and their ratio is made monotone by isotonic regression. The
-evaluation set is a mixture of the two, with a share s leaked, found by
-expectation maximization, and by Bayes' rule
+of training examples show how near it is for one that has. The ratio r of the two densities falls
+with the distance d: both are smoothed, and their ratio is made monotone by isotonic regression. The
+evaluation set is a mixture of the two, with a share s leaked, found by expectation maximization,
+and by Bayes' rule
 
     P(leaked | d) = s r(d) / (s r(d) + 1 - s)
 

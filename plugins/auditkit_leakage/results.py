@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ from auditkit_leakage.shown import shown_pairs
 if TYPE_CHECKING:
     from auditkit_leakage.audit import LeakageSettings
 
-Context = AuditContext["LeakageSettings"]
+Context: TypeAlias = "AuditContext[LeakageSettings]"
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 Columns = Mapping[str, pl.Series]
@@ -61,7 +61,9 @@ def result(
     ours = label_names(context, context.subject.train)
     labels = Labels(ours, _judged_labels(context, queries, opinion, ours))
     flagged = judgement.probability >= context.settings.threshold
-    findings = _findings(context, judged, found, judgement, opinion, labels, flagged)
+    findings = _findings(
+        context, judged, found, judgement, opinion=opinion, labels=labels, flagged=flagged
+    )
     compared = None
     if queries is not None and opinion is not None and opinion.metric is not None:
         compared = metric.compare(*opinion.metric, flagged, seed=context.seed)
@@ -105,6 +107,7 @@ def _findings(
     judged: Pool,
     found: Evidence,
     judgement: Judgement,
+    *,
     opinion: Opinion | None,
     labels: Labels,
     flagged: Bools,
@@ -208,7 +211,7 @@ def _metric(compared: metric.Compared | None) -> pl.DataFrame:
 def _agreement(findings: pl.DataFrame) -> pl.DataFrame:
     """How many examples each combination of the stages' verdicts holds."""
     influence = (
-        (pl.col("influence_rank") == 1).fill_null(value=False)
+        pl.col("influence_rank") == 1
         if "influence_rank" in findings.columns
         else pl.lit(value=None, dtype=pl.Boolean)
     )
@@ -220,7 +223,7 @@ def _agreement(findings: pl.DataFrame) -> pl.DataFrame:
         )
         .group_by("identical", "near-duplicate", "first by influence")
         .agg(pl.len().cast(pl.Int64).alias("examples"))
-        .sort("identical", "near-duplicate", "first by influence", descending=True)
+        .sort("identical", "near-duplicate", "first by influence", descending=True, nulls_last=True)
     )
 
 

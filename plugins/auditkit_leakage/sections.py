@@ -14,6 +14,9 @@ from auditkit_leakage.shown import NEAREST, by_kind
 _CLUSTERS = 8
 _MEMBERS = 6
 
+_NEAREST = 1e-3
+"""Nearer than this is drawn as near as this."""
+
 
 def sections(result: AuditResult) -> Sequence[Section]:
     """The metric, the pairs, the duplicates in the train pool, and how far to trust it."""
@@ -27,23 +30,30 @@ def _metric(result: AuditResult) -> Section:
     if row["on clean only"] is None:
         text = f"All evaluation examples are flagged: there is no clean {name} to compare with."
         return Section(title="The metric with and without", paragraphs=(text,))
-    shown = "{:+.2%}" if name == ACCURACY else "{:+.4g}"
-    low, high = shown.format(row["lowest"]), shown.format(row["highest"])
-    within = row["lowest"] <= 0 <= row["highest"]
+    accuracy = name == ACCURACY
+    shown = "{:.1%}" if accuracy else "{:.4g}"
+    moved = "raise" if row["difference"] > 0 else "lower"
+    low, high = _moves(row["lowest"], accuracy), _moves(row["highest"], accuracy)
     sure = (
-        "The interval holds zero: on this many examples it cannot be told from chance."
-        if within
-        else "The interval does not hold zero: the flagged examples move the metric."
+        "The interval holds zero: with so few examples it cannot be told from chance."
+        if row["lowest"] <= 0 <= row["highest"]
+        else "The interval does not hold zero: this is more than chance."
     )
     return Section(
         title="The metric with and without",
         paragraphs=(
-            f"With the {count:,} flagged examples the {name} is higher by "
-            f"{shown.format(row['difference'])} (95 % interval {low} to {high}, by drawing the "
-            f"evaluation examples again). {sure}",
+            f"The {name} is {shown.format(row['on all'])} on all evaluation examples and "
+            f"{shown.format(row['on clean only'])} on those that are not flagged: the {count:,} "
+            f"flagged {moved} it by {_moves(abs(row['difference']), accuracy).lstrip('+')}.",
+            f"Drawing the evaluation examples again moves that difference from {low} to {high} "
+            f"(95 % interval). {sure}",
         ),
         table=result.tables["metric"],
     )
+
+
+def _moves(difference: float, accuracy: bool) -> str:
+    return f"{100 * difference:+.2f} points" if accuracy else f"{difference:+.4g}"
 
 
 def _pairs(result: AuditResult) -> Section:
@@ -100,12 +110,13 @@ def _pair(result: AuditResult, row: dict[str, object]) -> GalleryRow:
                 cells=own["cell"].drop_nulls().to_list(),
             )
         )
-    return GalleryRow(shown, title=f"Probability {row['probability']:.2f}", text=_said(row))
+    title = f"{str(row['kind']).capitalize()}, probability {row['probability']:.2f}"
+    return GalleryRow(shown, title=title, text=_said(row))
 
 
 def _said(row: dict[str, object]) -> str:
     """What is known of a pair, in words."""
-    parts = [f"{row['kind']}, similarity {row['similarity']:.2f}"]
+    parts = [f"Similarity {row['similarity']:.2f}"]
     if row.get("influence_rank") is not None:
         parts.append(f"rank {row['influence_rank']} by influence")
     if row.get("margin_carried") is not None and row.get("margin") is not None:
@@ -208,20 +219,27 @@ def _trust(result: AuditResult) -> Section:
 
 
 def _distances(frame: pl.DataFrame) -> Figure:
-    high = frame["distance"].quantile(0.99)
+    ordered = frame.sort("sample", "distance").with_columns(
+        pl.col("distance").clip(_NEAREST),
+        (pl.int_range(1, pl.len() + 1).over("sample") / pl.len().over("sample")).alias("share"),
+    )
     chart = (
-        alt.Chart(frame.filter(pl.col("distance") <= high))
-        .transform_density("distance", groupby=["sample"], as_=["distance", "density"])
-        .mark_line()
+        alt.Chart(ordered)
+        .mark_line(interpolate="step-after")
         .encode(
-            x=alt.X("distance:Q", title="distance to the nearest training example"),
-            y=alt.Y("density:Q", title="density"),
+            x=alt.X(
+                "distance:Q",
+                title="distance to the nearest training example, or less",
+                scale=alt.Scale(type="log"),
+            ),
+            y=alt.Y("share:Q", title="share of the sample", axis=alt.Axis(format="%")),
             color=alt.Color("sample:N", title=None),
         )
         .properties(width=520, height=220)
     )
     caption = (
-        "Where evaluation examples lie among planted copies they are leaks; where they lie among "
-        "training examples and the rest of their pool, they are not. Identical ones are left out."
+        "Where evaluation examples lie as near as planted copies they are leaks; where they lie as "
+        "far as training examples from the rest of their pool, they are not. Identical ones are "
+        "left out."
     )
     return Figure(chart, caption)
