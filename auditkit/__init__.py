@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from auditkit.pipeline import run
     from auditkit.pool import Pool
     from auditkit.preview import ImagePreview, RowPreview, TextPreview
+    from auditkit.progress import Progress, Silent
     from auditkit.scores import ClassTables, Holdout, Match, Planted, Ranking, Scores
     from auditkit.store import Run
     from auditkit.subject import Recipe, Subject, Task
@@ -52,6 +53,7 @@ __all__ = [
     "Note",
     "Planted",
     "Pool",
+    "Progress",
     "Ranking",
     "Recipe",
     "RegressionTask",
@@ -62,6 +64,7 @@ __all__ = [
     "Section",
     "SelfCheck",
     "Settings",
+    "Silent",
     "SourceOptions",
     "Subject",
     "Task",
@@ -84,6 +87,7 @@ _HOMES = {
     "pipeline": "run",
     "pool": "Pool",
     "preview": "ImagePreview RowPreview TextPreview",
+    "progress": "Progress Silent",
     "scores": "ClassTables Holdout Match Planted Ranking Scores",
     "store": "Run",
     "subject": "Recipe Subject Task",
