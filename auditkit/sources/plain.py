@@ -62,7 +62,8 @@ class ImageBytes:
         return len(self.pixels)
 
     def __getitem__(self, position: int) -> Pixels:
-        return self.pixels[position]
+        image: Pixels = self.pixels[position]
+        return image
 
     def preview(self, position: int) -> ImagePreview:
         """The image at its common size."""
@@ -130,6 +131,8 @@ def _image_pool(decoded: Decoded) -> Pool:
 def _tables(path: Path, options: SourceOptions) -> Subject:
     frame = _frame(path, options)
     apart = [name for name in (options.label, options.id) if name is not None]
+    for name in apart:
+        column(frame, name, table=path.name, role="labels" if name == options.label else "ids")
     features = frame.drop(apart)
     columns = choose(
         features, dtypes=dtypes_of(features), apart=(), drop=options.drop, text=options.text
@@ -160,11 +163,12 @@ def _tables(path: Path, options: SourceOptions) -> Subject:
 
 def _frame(path: Path, options: SourceOptions) -> pl.DataFrame:
     """The rows with few types; the columns that options name are there."""
-    frame = plain(read_frame(path, verbatim=[options.id]))
+    frame = read_frame(path, verbatim=[options.id])
     for name, role in ((options.text, "free text"), *((name, "--drop") for name in options.drop)):
         if name is not None:
             column(frame, name, table=path.name, role=role)
-    return frame
+    rest = plain(frame.drop([] if options.id is None else [options.id], strict=False))
+    return frame.with_columns(rest.iter_columns())
 
 
 def _matched(

@@ -42,8 +42,8 @@ def row_bits(rows: pl.DataFrame, train: pl.DataFrame) -> Floats:
     """
     total = np.zeros(rows.height)
     for name in train.columns:
-        counts = train[name].value_counts(name="auditkit_count")
-        joined = rows.select(name).join(
+        counts = train[name].cast(pl.String).value_counts(name="auditkit_count")
+        joined = rows.select(pl.col(name).cast(pl.String)).join(
             counts, on=name, how="left", nulls_equal=True, maintain_order="left"
         )
         seen = joined["auditkit_count"].fill_null(1).to_numpy().astype(np.float64)

@@ -159,10 +159,9 @@ def _images(pool: Pool) -> Pixels | tuple[Pixels, ...]:
 
 def _of_arrays(pool: Pool) -> Pixels | None:
     """The images of a pool of arrays, as bytes on one scale for all of them."""
-    arrays = getattr(pool.dataset, "arrays", None)
-    if not isinstance(arrays, tuple) or not hasattr(arrays[0], "__array__"):
+    array = _inputs(pool)
+    if array is None:
         return None
-    array = np.asarray(arrays[0])
     if array.ndim == 4 and array.shape[1] in (1, 3):
         array = np.moveaxis(array, 1, -1)
     if array.ndim == 4 and array.shape[-1] == 1:
@@ -175,6 +174,22 @@ def _of_arrays(pool: Pool) -> Pixels | None:
     low, high = _round_range(float(finite.min()), float(finite.max()))
     scaled: Pixels = ((finite - low) * (255 / (high - low))).round().astype(np.uint8)
     return scaled
+
+
+def _inputs(pool: Pool) -> npt.NDArray[np.generic] | None:
+    """The first array of every example, stacked: [n, ...]; None where they are no such arrays."""
+    arrays = getattr(pool.dataset, "arrays", None)
+    if isinstance(arrays, tuple) and hasattr(arrays[0], "__array__"):
+        return np.asarray(arrays[0])
+    first = [_first(pool[place]) for place in range(len(pool))]
+    found = [np.asarray(part) for part in first if hasattr(part, "__array__")]
+    if len(found) < len(first) or len({array.shape for array in found}) != 1:
+        return None
+    return np.stack(found)
+
+
+def _first(example: object) -> object:
+    return example[0] if isinstance(example, tuple | list) and example else example
 
 
 def _round_range(low: float, high: float) -> tuple[float, float]:
@@ -208,11 +223,9 @@ def _rows(pool: Pool, label: str | None) -> pl.DataFrame:
     ]
     if kept:
         return frame.select(kept)
-    arrays = getattr(pool.dataset, "arrays", None)
-    if isinstance(arrays, tuple) and hasattr(arrays[0], "__array__"):
-        values = np.asarray(arrays[0])
-        if values.ndim == 2:
-            return pl.DataFrame(values, schema=[str(place) for place in range(values.shape[1])])
+    values = _inputs(pool)
+    if values is not None and values.ndim == 2:
+        return pl.DataFrame(values, schema=[str(place) for place in range(values.shape[1])])
     cells: Sequence[dict[str, str]] = [
         dict(_shown(pool, place, RowPreview).cells) for place in range(len(pool))
     ]

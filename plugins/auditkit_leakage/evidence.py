@@ -11,7 +11,7 @@ import polars as pl
 from auditkit import Pool, Progress, TextPreview
 from auditkit_leakage.chance import compressed_bits, is_poor, more_than_chance, row_bits
 from auditkit_leakage.content import Content, check_comparable, content_of, normalized
-from auditkit_leakage.identical import digests
+from auditkit_leakage.identical import canonical, digests
 from auditkit_leakage.judgement import Judgement, Samples, judge
 from auditkit_leakage.search import Found, find, planted
 
@@ -231,7 +231,7 @@ def _poor(train: Content, evaluation: Content, identical: Bools) -> tuple[Bools,
 def _bits(content: Content, train: Content) -> Floats:
     """How much information each content holds, in bits."""
     if content.rows is not None:
-        return row_bits(content.rows, train.frame)
+        return row_bits(canonical(content.rows), canonical(train.frame))
     if content.images is not None:
         return compressed_bits([image.tobytes() for image in content.images])
     return compressed_bits([normalized(text).encode() for text in content.strings])

@@ -51,9 +51,8 @@ def marks_frame(judged: Pool, train: Pool, pairs: Sequence[tuple[str, str]]) -> 
 def differing_words(one: str, other: str) -> Spans:
     """The words of two texts that the other does not have in the same order."""
     words = [list(_WORD.finditer(text)) for text in (one, other)]
-    matcher = SequenceMatcher(
-        None, *([match.group() for match in found] for found in words), autojunk=False
-    )
+    ours, theirs = ([match.group() for match in found] for found in words)
+    matcher = SequenceMatcher(None, ours, theirs, autojunk=False)
     spans: tuple[list[tuple[int, int]], list[tuple[int, int]]] = ([], [])
     for kind, *edges in matcher.get_opcodes():
         if kind != "equal":

@@ -147,14 +147,19 @@ def _stages(result: AuditResult) -> Section:
                 "Where it does not, the copy was altered so far that the model sees another "
                 "example, or it has hardly learnt from it."
             )
-            carried = asked["margin_carried"].median()
-            if isinstance(carried, float) and "margin" in frame.columns:
+            carried, margin = _median(asked, "margin_carried"), _median(asked, "margin")
+            if carried is not None and margin is not None:
                 paragraphs.append(
                     "Without its training example the margin of such an evaluation example would "
                     f"fall by {carried:.3g} at the median, the model predicts, of a median margin "
-                    f"of {asked['margin'].median():.3g}."
+                    f"of {margin:.3g}."
                 )
     return Section(title="Do the stages agree?", paragraphs=paragraphs, table=table)
+
+
+def _median(frame: pl.DataFrame, name: str) -> float | None:
+    found = frame[name].median() if name in frame.columns else None
+    return found if isinstance(found, float) else None
 
 
 def _duplicates(result: AuditResult) -> Section:
@@ -166,9 +171,10 @@ def _duplicates(result: AuditResult) -> Section:
         "example_id", "label", pl.col("conflicting").first()
     )
     conflicting = clusters.filter(pl.col("conflicting"))
+    largest = max(map(len, clusters["example_id"]))
     first = (
         f"{table.height:,} training examples stand in {clusters.height:,} clusters of copies, the "
-        f"largest of {clusters['example_id'].list.len().max()}."
+        f"largest of {largest}."
     )
     second = (
         f"In {conflicting.height:,} of them, copies have different labels: at least one is wrong. "
