@@ -89,7 +89,7 @@ def contents(train: Pool, queries: Pool | None) -> tuple[Content, Content | None
     ours = _content(train)
     if queries is None or queries is train:
         return ours, None
-    theirs = _content(queries)
+    theirs = _content(queries, like=train)
     check_comparable(ours, theirs)
     same = len(ours) == len(theirs) and all(
         one == other for one, other in zip(digests(ours), digests(theirs), strict=True)
@@ -97,10 +97,10 @@ def contents(train: Pool, queries: Pool | None) -> tuple[Content, Content | None
     return ours, None if same else theirs
 
 
-def _content(pool: Pool) -> Content:
+def _content(pool: Pool, *, like: Pool | None = None) -> Content:
     """The content of a pool, of the columns that its examples consist of."""
     if not pool.contents:
-        return content_of(pool, label=pool.label)
+        return content_of(pool, label=pool.label, like=like)
     text = isinstance(pool.preview(0), TextPreview)
     kept = Pool(
         pool.dataset,
