@@ -13,6 +13,7 @@ import click
 from auditkit.audit import AuditClass
 from auditkit.cli.options import (
     FILE,
+    FOLDER,
     RunOptions,
     given_settings,
     run_options,
@@ -54,10 +55,18 @@ def audit_command(audit: AuditClass) -> click.Command:
     if needs.model == "optional":
         parameters.append(
             click.Option(
-                ["--model/--no-model"],
-                default=True,
-                help="Ask a model too, or look at the data alone.",
-                show_default=True,
+                ["--no-model", "no_model"],
+                is_flag=True,
+                help="Look at the data alone; nothing is trained and no model asked.",
+            )
+        )
+    if needs.language:
+        parameters.append(
+            click.Option(
+                ["--model"],
+                type=FOLDER,
+                metavar="DIR",
+                help="The local folder of the language model that was trained on SUBJECT's texts.",
             )
         )
     parameters += [*subject_options(), *run_options(audit.fail_on), *voice_parameters()]
@@ -177,7 +186,8 @@ def _source_options(
         drop=tuple(map(str, drop)) if isinstance(drop, tuple) else (),
         embeddings=bool(values["embeddings"]),
         trusted=path("trusted"),
-        model=bool(values.get("model", True)),
+        model=not values.get("no_model", False),
+        checkpoint=path("model"),
         seed=options.seed,
         device=options.device,
         batch_size=options.batch_size,

@@ -68,11 +68,16 @@ def load(reference: str, options: SourceOptions, *, progress: Progress = SILENT)
     for second in (options.trusted, options.evaluation):
         if second is not None:
             existing(str(second))
+<<<<<<< HEAD
     if not options.model:
         from auditkit.sources.plain import load_plain  # noqa: PLC0415 - imports skrub
 
         _refuse(options, ("embeddings",), reason="embeddings are a model's: leave out --no-model")
         return load_plain(path, options, progress=progress)
+=======
+    if options.checkpoint is not None:
+        return _language(path, options)
+>>>>>>> main
     if options.embeddings:
         from auditkit.sources.embeddings import load_embeddings  # noqa: PLC0415 - imports torch
 
@@ -88,6 +93,20 @@ def load(reference: str, options: SourceOptions, *, progress: Progress = SILENT)
 
         return load_table(path, options, progress=progress)
     raise _unknown_file(path)
+
+
+def _language(path: Path, options: SourceOptions) -> Subject:
+    """Texts and the language model that was trained on them."""
+    from auditkit.sources.language import load_language  # noqa: PLC0415 - imports torch
+
+    _refuse(
+        options,
+        ("label", "drop", "embeddings", "trusted"),
+        reason="a language model is trained on the texts alone: leave it out",
+    )
+    if path.suffix.lower() not in TABLE_SUFFIXES:
+        raise _unknown_file(path)
+    return load_language(path, options)
 
 
 def existing(reference: str) -> Path:
