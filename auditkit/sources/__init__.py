@@ -68,16 +68,15 @@ def load(reference: str, options: SourceOptions, *, progress: Progress = SILENT)
     for second in (options.trusted, options.evaluation):
         if second is not None:
             existing(str(second))
-<<<<<<< HEAD
     if not options.model:
         from auditkit.sources.plain import load_plain  # noqa: PLC0415 - imports skrub
 
-        _refuse(options, ("embeddings",), reason="embeddings are a model's: leave out --no-model")
+        _refuse(
+            options, ("embeddings", "checkpoint"), reason="--no-model too: leave one of them out"
+        )
         return load_plain(path, options, progress=progress)
-=======
     if options.checkpoint is not None:
         return _language(path, options)
->>>>>>> main
     if options.embeddings:
         from auditkit.sources.embeddings import load_embeddings  # noqa: PLC0415 - imports torch
 

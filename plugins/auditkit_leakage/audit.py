@@ -41,7 +41,9 @@ class LeakageAudit(Audit[LeakageSettings]):
         "Which evaluation examples were in the training set, and what do they do to the metric?"
     )
     fail_on = "estimated share of evaluation examples that leaked"
-    requirements = Requirements(queries="optional", model="optional", second="evaluation")
+    requirements = Requirements(
+        queries="optional", second="evaluation", model="optional", labels="optional"
+    )
     judged = "queries"
     settings = LeakageSettings
 

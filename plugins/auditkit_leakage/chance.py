@@ -3,8 +3,8 @@
 Two photographs or two letters are not the same by chance. Two rows of a small table are, and so are
 two empty texts or two black images. Content is **poor** if it holds so little information that some
 two of all the examples compared are expected to coincide: fewer bits than `log2(train x evaluation)
-+ 10`. Bits are those of the compressed content; of a row, half of what its cells would take if
-columns did not depend on each other.
++ 10`. Bits are those of the compressed content; of a row, half of what its cells hold if columns
+did not depend on each other.
 
 For identical poor content, the train pool itself shows how often an example without a leak finds an
 identical one: the share c of its poor examples that have another like them. If a share a of the
@@ -37,17 +37,25 @@ def compressed_bits(contents: Sequence[bytes]) -> Floats:
 def row_bits(rows: pl.DataFrame, train: pl.DataFrame) -> Floats:
     """Bits of information in each row, [row]: half the sum over its cells, by the train pool.
 
-    A cell that a share f of the training rows has holds -log2(f) bits; a new one, log2 of their
-    number. Half, since columns depend on each other.
+    A cell holds -log2 of the chance that another row has the same, counted among the distinct rows
+    of the train pool, so that copies do not count. Of values seen once or never, that is the share
+    of values that recur at all. Half, since columns depend on each other.
+
+    Args:
+        rows: what is asked about.
+        train: the train pool, of the same columns.
     """
-    total = np.zeros(rows.height)
+    known, total = train.unique(), np.zeros(rows.height)
     for name in train.columns:
-        counts = train[name].cast(pl.String).value_counts(name="auditkit_count")
+        counts = known[name].cast(pl.String).value_counts(name="auditkit_count")
         joined = rows.select(pl.col(name).cast(pl.String)).join(
             counts, on=name, how="left", nulls_equal=True, maintain_order="left"
         )
-        seen = joined["auditkit_count"].fill_null(1).to_numpy().astype(np.float64)
-        total += np.log2(train.height / seen)
+        others = joined["auditkit_count"].fill_null(0).to_numpy().astype(np.float64) - 1
+        recurring = 1 - (counts["auditkit_count"] == 1).sum() / known.height
+        rare = max(float(recurring), 1 / known.height)
+        chance = np.where(others > 0, others, rare) / max(known.height - 1, 1)
+        total -= np.log2(np.minimum(chance, 1.0))
     return total / 2
 
 

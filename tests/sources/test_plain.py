@@ -142,7 +142,7 @@ def test_bad_input_is_refused_in_a_sentence(tmp_path: Path, flat: Path) -> None:
         (tmp_path / "none.txt", options(), PoolError, "holds no text"),
         (tmp_path / "bad.txt", options(), UnreadableError, "UTF-8"),
         (tmp_path / "constant.csv", options(), SettingError, "is left to compare"),
-        (table, SourceOptions(model=False, embeddings=True), SettingError, "leave out --no-model"),
+        (table, SourceOptions(model=False, embeddings=True), SettingError, "and --no-model too"),
     ]
     (tmp_path / "a.bmp").write_bytes(b"1")
     cases.append((tmp_path / "a.bmp", options(), SubjectReferenceError, "without a model"))

@@ -15,10 +15,20 @@ def test_noise_holds_its_own_bits_and_emptiness_none() -> None:
 
 
 def test_a_rows_bits_are_half_those_of_its_cells() -> None:
-    train = pl.DataFrame({"even": ["a", "b"] * 8, "rare": ["x"] * 15 + [None]})
-    bits = row_bits(pl.DataFrame({"even": ["a", "a", "new"], "rare": ["x", None, "x"]}), train)
-    common = -np.log2(15 / 16)
-    assert bits.tolist() == pytest.approx([(1 + common) / 2, (1 + 4) / 2, (4 + common) / 2])
+    train = pl.DataFrame({"few": ["a", "b"] * 8, "many": range(16)})
+    copied = pl.concat([train, train[:4]])
+    bits = row_bits(pl.DataFrame({"few": ["a", "new"], "many": [3, 99]}), copied)
+    even, rare = np.log2(15 / 7), np.log2(15 * 16)
+    assert bits.tolist() == pytest.approx([(even + rare) / 2, (np.log2(15) + rare) / 2])
+
+
+def test_rows_of_measured_numbers_are_rich_and_rows_of_few_categories_poor() -> None:
+    random = np.random.default_rng(0)
+    numbers = pl.DataFrame(random.normal(size=(300, 5)).round(4))
+    categories = pl.DataFrame(random.integers(0, 4, (300, 5)))
+    sizes = {"train": 300, "evaluation": 100}
+    assert not is_poor(row_bits(numbers, numbers), **sizes).any()
+    assert is_poor(row_bits(categories, categories), **sizes).all()
 
 
 def test_poor_is_what_may_coincide_among_all_pairs() -> None:
