@@ -82,13 +82,10 @@ def cropped(image: Pixels, random: Random) -> Pixels:
     """A part of 82 to 94 % of both sides, anywhere, scaled back to the old size."""
     height, width = image.shape[:2]
     share = random.uniform(0.82, 0.94)
-    sides = max(1, round(height * share)), max(1, round(width * share))
-    top, left = (
-        int(random.integers(size - part + 1))
-        for size, part in zip((height, width), sides, strict=True)
-    )
-    part = image[top : top + sides[0], left : left + sides[1]]
-    return np.asarray(Image.fromarray(part).resize((width, height), Image.Resampling.BICUBIC))
+    top, left = random.uniform(0, 1 - share, 2) * (height, width)
+    box = (left, top, left + share * width, top + share * height)
+    scaled = Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC, box=box)
+    return np.asarray(scaled)
 
 
 def flipped(image: Pixels, _random: Random) -> Pixels:

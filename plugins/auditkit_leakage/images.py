@@ -8,37 +8,64 @@ the query, over the same of the query's usual neighbours: plain images have clos
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from auditkit_leakage.found import Found, chosen, first_of, once
-from auditkit_leakage.neighbours import Indices, Vectors
+from auditkit_leakage.neighbours import Indices
 from auditkit_leakage.probes import Grid, Placed
-from auditkit_leakage.registration import Aligned, Parts, align
+from auditkit_leakage.registration import Compared, Numbers, Parts, Registration
 from auditkit_leakage.resampling import Images, Planes, background, grey, to_planes, working_side
 from auditkit_leakage.spectra import SIZES, candidates
 
-_COARSE = 60
-_KEPT = 16
-_FINE = 4
+Mask: TypeAlias = npt.NDArray[np.bool_]
+
+_COARSE = 80
+_KEPT = 24
+_ALIGNED = 12
+_FINE = 3
+_USUAL_RANKS = (0.5, 0.65, 0.8, 1.0)
 _LEAST_USUAL = 0.1
 _NEAR = 0.5
 """Pairs at this distance or beyond are called near, and no alteration is named."""
 
 
-@dataclass(frozen=True)
-class _Sides:
-    """Both sides at the working size."""
+class _Laid:
+    """Candidates as they lie on the queries, and what they leave unexplained.
 
-    train: Planes
-    queries: Planes
+    Args:
+        placed: the candidates of each query, [query, candidate], best first.
+        queries: the images asked about, [query, colour, side, side].
+        train: the training images, [n, colour, side, side].
+    """
 
-    @property
-    def both_ways(self) -> Planes:
-        """The queries, then their mirror images."""
-        return np.concatenate([self.queries, self.queries[..., ::-1]])
+    def __init__(self, placed: Placed, queries: Planes, train: Planes) -> None:
+        both_ways = np.concatenate([queries, queries[..., ::-1]])
+        self._registration = Registration(both_ways, train)
+        self._asked = np.where(placed.flipped, len(queries), 0) + np.arange(len(queries))[:, None]
+        self._train = placed.train
+        self._starts = np.stack([placed.top, placed.left], axis=-1)
+        self._sizes = np.repeat(placed.size[..., None], 2, axis=-1)
+        self.unlike = np.ones(placed.train.shape)
+
+    def align(self, mask: Mask, *, steps: int) -> Compared:
+        """Align the candidates of a mask, [query, candidate], and compare them."""
+        parts = Parts(self._starts[mask], self._sizes[mask])
+        pairs = self._asked[mask], self._train[mask]
+        found = self._registration.aligned(pairs, parts, steps=steps)
+        self._starts[mask], self._sizes[mask] = found.parts.start, found.parts.size
+        self.unlike[mask] = found.unlike
+        return found
+
+    def compare(self, mask: Mask) -> Numbers:
+        """What the candidates of a mask leave unexplained as they lie; NaN for the others."""
+        parts = Parts(self._starts[mask], self._sizes[mask])
+        pairs = self._asked[mask], self._train[mask]
+        result = np.full(mask.shape, np.nan)
+        result[mask] = self._registration.compared(pairs, parts).unlike
+        return result
 
 
 def find_images(
@@ -61,27 +88,18 @@ def find_images(
         seed: for the altered views that the coarse search learns from.
     """
     side = max(working_side(train), working_side(queries))
-    images = _Sides(to_planes(train, side), to_planes(queries, side))
-    placed = _placed(images, proposed, same_pool=same_pool, seed=seed)
-    turned = np.where(placed.flipped, len(placed.train), 0) + np.arange(len(placed.train))[:, None]
-    both = images.both_ways
-    starts = np.stack([placed.top, placed.left], axis=-1)
-    sizes = np.repeat(placed.size[..., None], 2, axis=-1)
-    unlike = np.ones(turned.shape, dtype=np.float32)
+    known, asked = to_planes(train, side), to_planes(queries, side)
+    placed = _placed(known, asked, proposed, same_pool=same_pool, seed=seed)
+    laid = _Laid(placed, asked, known)
+    usual = _usual(laid.compare(_farther(placed.train)))
+    laid.align(chosen(placed.train, _ALIGNED, proposed), steps=1)
 
-    def aligned(mask: npt.NDArray[np.bool_], *, fine: bool) -> Aligned:
-        pairs = turned[mask], placed.train[mask]
-        found = align(both, images.train, pairs, Parts(starts[mask], sizes[mask]), fine=fine)
-        starts[mask], sizes[mask], unlike[mask] = found.parts.start, found.parts.size, found.unlike
-        return found
+    order = np.argsort(laid.unlike, axis=1, kind="stable")
+    ranked = np.take_along_axis(placed.train, order, axis=1)
+    best = np.zeros(order.shape, dtype=bool)
+    np.put_along_axis(best, order, chosen(ranked, max(_FINE, neighbours), proposed), axis=1)
+    exact = laid.align(best, steps=2)
 
-    aligned(placed.train >= 0, fine=False)
-    usual = _usual(np.sort(unlike[:, :_KEPT], axis=1))
-    order = np.argsort(unlike, axis=1, kind="stable")
-    nearest = np.take_along_axis(placed.train, order, axis=1)
-    best = np.zeros(turned.shape, dtype=bool)
-    np.put_along_axis(best, order, chosen(nearest, max(_FINE, neighbours), proposed), axis=1)
-    exact = aligned(best, fine=True)
     rows = np.nonzero(best)[0].astype(np.int64)
     distance = exact.unlike / usual[rows]
     kinds = _kinds(exact, placed.flipped[best], distance, side)
@@ -89,10 +107,22 @@ def find_images(
     return found.nearest(neighbours, always=first_of(proposed))
 
 
-def _placed(images: _Sides, proposed: Indices | None, *, same_pool: bool, seed: int) -> Placed:
+def _farther(train: Indices) -> Mask:
+    """A few of the farther candidates of each query, which stand for its usual neighbours."""
+    counts = np.minimum((train >= 0).sum(axis=1), _KEPT)
+    mask = np.zeros(train.shape, dtype=bool)
+    for share in _USUAL_RANKS:
+        place = np.maximum((share * counts).astype(np.int64) - 1, 0)
+        mask[np.arange(len(train)), place] = counts > 0
+    return mask
+
+
+def _placed(
+    train: Planes, queries: Planes, proposed: Indices | None, *, same_pool: bool, seed: int
+) -> Placed:
     """The best candidates of each query, and roughly how they lie."""
-    level = background(images.train)
-    known, seen = grey(images.train, level), grey(images.queries, level)
+    level = background(train)
+    known, seen = grey(train, level), grey(queries, level)
     if len(known) <= _COARSE * len(SIZES):
         offered = np.broadcast_to(np.arange(len(known)), (len(seen), len(known))).copy()
     else:
@@ -111,19 +141,19 @@ def _placed(images: _Sides, proposed: Indices | None, *, same_pool: bool, seed: 
     return placed.beside(laid.place(seen, more, keep=more.shape[1]))
 
 
-def _usual(unlike: Vectors) -> npt.NDArray[np.float64]:
-    """What the usual neighbours leave unexplained, [query], from all neighbours in order."""
-    half = unlike[:, unlike.shape[1] // 2 :]
-    usual = np.median(half, axis=1).astype(np.float64)
+def _usual(unlike: Numbers) -> Numbers:
+    """What the usual neighbours of each query leave unexplained, from a few of them, else NaN."""
+    none = np.isnan(unlike).all(axis=1, keepdims=True)
+    usual = np.nanmedian(np.where(none, 1.0, unlike), axis=1)
     floor = _LEAST_USUAL * float(np.median(usual))
-    result: npt.NDArray[np.float64] = np.maximum(usual, max(floor, 1e-6))
+    result: Numbers = np.maximum(usual, max(floor, 1e-6))
     return result
 
 
 def _kinds(
-    aligned: Aligned,
-    flipped: npt.NDArray[np.bool_],
-    distance: npt.NDArray[np.float64],
+    aligned: Compared,
+    flipped: Mask,
+    distance: Numbers,
     side: int,
 ) -> list[str]:
     """How each pair differs, in words."""

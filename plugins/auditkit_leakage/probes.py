@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from auditkit_leakage.neighbours import Indices, Vectors
-from auditkit_leakage.resampling import Floats, window
+from auditkit_leakage.resampling import Floats, halved, window
 
 _SHIFTS = tuple(np.arange(-2, 3) / 28)
-_STEP = 0.7 / 28
-_SIZES = (13 / 14, 12 / 14, 11 / 14)
+_STEP = 1 / 28
+_SIZES = tuple(np.arange(27, 21, -1) / 28)
 _DIRECTIONS = 96
 _SAMPLE = 5_000
 _BLOCK = 128
@@ -82,16 +82,17 @@ class Grid:
 
     def __init__(self, train: Floats) -> None:
         side = train.shape[1]
-        half = max(side // 2, 4)
+        small = halved(train)
         self.places = grid()
-        self._views = [_view(side, half, *spot) for spot in self.places.tolist()]
-        small = _half(train, half)
-        self._basis = _basis(small)
-        self._known = small @ self._basis
+        self._mates = _mates(self.places)
+        self._views = [_view(side, small.shape[1], *spot) for spot in self.places.tolist()]
+        self._basis, self._parity = _basis(small)
+        self._known = small.reshape(len(small), -1) @ self._basis
         seen = np.asarray(self._known @ self._basis.T)  # what the directions see of the images
         masks = np.stack([view.mask for view in self._views])
+        covered = masks.sum(axis=1)
         self._contrast = 1 / np.sqrt(
-            seen**2 @ masks.T - (seen @ masks.T) ** 2 / masks.sum(axis=1) + _FLOOR * masks.sum(1)
+            seen**2 @ masks.T - (seen @ masks.T) ** 2 / covered + _FLOOR * covered
         )
 
     def place(self, queries: Floats, candidates: Indices, *, keep: int) -> Placed:
@@ -112,21 +113,21 @@ class Grid:
         self, queries: Floats, candidates: Indices, keep: int
     ) -> tuple[Indices, Vectors, Vectors, Vectors, Vectors, npt.NDArray[np.bool_]]:
         """One block of `place`: the fields of the result."""
-        count = len(self.places)
         there = np.maximum(candidates, 0)
         known = self._known[there]  # [m, candidate, direction]
-        straight = known @ self._projected(queries).transpose(0, 2, 1)  # [m, candidate, place]
-        mirrored = known @ self._projected(queries[:, :, ::-1]).transpose(0, 2, 1)
+        views = self._projected(queries)  # [m, place, direction]
+        straight = known @ views.transpose(0, 2, 1)  # [m, candidate, place]
+        known *= self._parity  # as a mirror image would have it
+        mirrored = known @ views[:, self._mates].transpose(0, 2, 1)
         flipped = mirrored > straight
-        table = np.maximum(straight, mirrored)
+        table = np.maximum(straight, mirrored, out=straight)
         table *= self._contrast[there]
         spot = table.argmax(axis=2)[..., None]
         similarity = np.take_along_axis(table, spot, axis=2)[..., 0]
         similarity[candidates < 0] = -2
         order = np.argsort(-similarity, axis=1, kind="stable")[:, :keep]
         flipped = np.take_along_axis(flipped, spot, axis=2)[..., 0]
-        chosen = np.take_along_axis(spot[..., 0], order, axis=1) % count
-        lies = self.places[chosen].astype(np.float32)
+        lies = self.places[np.take_along_axis(spot[..., 0], order, axis=1)].astype(np.float32)
         return (
             np.take_along_axis(candidates, order, axis=1),
             np.take_along_axis(similarity, order, axis=1),
@@ -150,6 +151,13 @@ class Grid:
         return np.stack(parts, axis=1)
 
 
+def _mates(places: npt.NDArray[np.float64]) -> Indices:
+    """For each place, the one where the mirror image of a query's mirror image would lie."""
+    keys = {tuple(row): number for number, row in enumerate(places.round(6).tolist())}
+    turned = np.stack([places[:, 0], 1 - places[:, 2] - places[:, 1], places[:, 2]], axis=1)
+    return np.array([keys[tuple(row)] for row in (turned.round(6) + 0.0).tolist()])
+
+
 def _view(side: int, half: int, top: float, left: float, size: float) -> View:
     (rows, high), (columns, wide) = (_laid(side, half, start, size) for start in (top, left))
     return View(rows, columns, np.outer(high, wide).reshape(-1))
@@ -161,18 +169,24 @@ def _laid(side: int, half: int, start: float, size: float) -> tuple[Floats, Vect
     edges = np.arange(half + 1) / half
     covered = np.clip(edges[1:], start, start + size) - np.clip(edges[:-1], start, start + size)
     share = covered * half
-    share[(share < 0.5) | ~laid.any(axis=1)] = 0
+    share[(share < 0.49) | ~laid.any(axis=1)] = 0
     return laid, share.astype(np.float32)
 
 
-def _half(images: Floats, half: int) -> Vectors:
-    """Images at half the resolution, [n, pixel]."""
-    shrink = window(images.shape[1], start=0, length=images.shape[1], out=half)
-    return (shrink @ images @ shrink.T).reshape(len(images), -1).astype(np.float32, copy=False)
+def _basis(images: Floats) -> tuple[Vectors, Vectors]:
+    """Main directions of images and their mirror images, and the sign a mirror gives to each.
 
-
-def _basis(images: Vectors) -> Vectors:
-    """The main directions of the images, [pixel, direction]."""
+    Returns:
+        [pixel, direction], and 1 or -1 per direction: every direction is even or odd.
+    """
     sample = images[:: max(1, len(images) // _SAMPLE)].astype(np.float64)
-    _, vectors = np.linalg.eigh(sample.T @ sample)
-    return vectors[:, ::-1][:, :_DIRECTIONS].astype(np.float32)
+    values, directions, signs = [], [], []
+    for sign in (1, -1):
+        part = ((sample + sign * sample[:, :, ::-1]) / 2).reshape(len(sample), -1)
+        strength, vectors = np.linalg.eigh(part.T @ part)
+        values.append(strength)
+        directions.append(vectors)
+        signs.append(np.full(len(strength), sign))
+    best = np.argsort(-np.concatenate(values), kind="stable")[:_DIRECTIONS]
+    basis = np.concatenate(directions, axis=1)[:, best].astype(np.float32)
+    return basis, np.concatenate(signs)[best].astype(np.float32)

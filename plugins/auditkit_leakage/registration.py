@@ -1,24 +1,26 @@
 """Last step of the search for images: lay a query exactly onto a training image and compare.
 
 The part of the training image that the query shows is moved and stretched along both axes by
-Gauss-Newton steps (Lucas and Kanade 1981), together with a change of contrast and brightness, at
-half the resolution. Then both are compared pixel by pixel, in colour where there is colour.
+Gauss-Newton steps (Lucas and Kanade 1981), together with a change of contrast and brightness. Then
+both are compared pixel by pixel, in colour where there is colour.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from auditkit_leakage.neighbours import Indices, Vectors
-from auditkit_leakage.resampling import Floats, Planes, blur, window
+from auditkit_leakage.resampling import Floats, Planes, blur, windows
 
-Numbers = npt.NDArray[np.float64]
+Numbers: TypeAlias = npt.NDArray[np.float64]
+Pairs: TypeAlias = tuple[Indices, Indices]
 
-_STEPS = 3
-_BLOCK = 2_048
+_BLOCK = 256
 _BLUR = 0.7
 _FLOOR = 1.0
 _STIFFNESS = 0.02
@@ -40,8 +42,8 @@ class Parts:
 
 
 @dataclass(frozen=True)
-class Aligned:
-    """Queries on training images, per pair.
+class Compared:
+    """Queries laid onto training images, per pair.
 
     Attributes:
         parts: which part of the training image the query shows.
@@ -56,54 +58,75 @@ class Aligned:
     brightness: Vectors
 
 
-def align(
-    queries: Planes, train: Planes, pairs: tuple[Indices, Indices], parts: Parts, *, fine: bool
-) -> Aligned:
-    """Align pairs, beginning with the parts given.
+class Registration:
+    """Queries and training images, prepared for comparing many pairs.
 
     Args:
-        queries: [m, colour, side, side], mirrored already where they are.
+        queries: [m, colour, side, side].
         train: [n, colour, side, side].
-        pairs: positions of each pair's query and training image, int64 [pair] twice.
-        parts: where to begin.
-        fine: move by the whole resolution, from parts that fit at half of it already; and take
-            whole pixels where they fit better.
     """
-    blocks = [
-        _aligned(
-            queries[pairs[0][block]].astype(np.float32),
-            train[pairs[1][block]].astype(np.float32),
-            Parts(parts.start[block], parts.size[block]),
-            fine=fine,
+
+    def __init__(self, queries: Planes, train: Planes) -> None:
+        self._queries, self._train = queries, train
+
+    def aligned(self, pairs: Pairs, parts: Parts, *, steps: int) -> Compared:
+        """Aligned, and compared then; a shift by whole pixels is taken where that fits better.
+
+        Args:
+            pairs: positions of each pair's query and training image, int64 [pair] twice.
+            parts: where to begin.
+            steps: how many Gauss-Newton steps to take.
+        """
+        side = self._queries.shape[2]
+        smooth = blur(side, _BLUR * side / 28)
+        done = []
+        for block in _blocks(pairs[0]):
+            queries, train = self._taken(pairs, block)
+            soft = [smooth @ images.mean(axis=1) @ smooth.T for images in (queries, train)]
+            moved = _take(parts, block)
+            for _ in range(steps):
+                moved = _moved(soft[0], soft[1], moved)
+            whole = _whole_pixels(moved, side)
+            done.append(_better(_compared(queries, train, moved), _compared(queries, train, whole)))
+        return _all(done)
+
+    def compared(self, pairs: Pairs, parts: Parts) -> Compared:
+        """Compared as they lie."""
+        return _all(
+            [
+                _compared(*self._taken(pairs, block), _take(parts, block))
+                for block in _blocks(pairs[0])
+            ]
         )
-        for block in np.array_split(np.arange(len(pairs[0])), len(pairs[0]) // _BLOCK + 1)
-    ]
-    return Aligned(
-        Parts(
-            np.concatenate([block.parts.start for block in blocks]),
-            np.concatenate([block.parts.size for block in blocks]),
-        ),
-        *(
-            np.concatenate([getattr(block, name) for block in blocks])
-            for name in ("unlike", "contrast", "brightness")
-        ),
+
+    def _taken(self, pairs: Pairs, block: Indices) -> tuple[Floats, Floats]:
+        return (
+            self._queries[pairs[0][block]].astype(np.float32),
+            self._train[pairs[1][block]].astype(np.float32),
+        )
+
+
+def _blocks(pairs: Indices) -> Iterator[Indices]:
+    yield from np.array_split(np.arange(len(pairs)), len(pairs) // _BLOCK + 1)
+
+
+def _take(parts: Parts, block: Indices) -> Parts:
+    return Parts(parts.start[block], parts.size[block])
+
+
+def _joined(parts: list[Parts]) -> Parts:
+    return Parts(
+        np.concatenate([part.start for part in parts]),
+        np.concatenate([part.size for part in parts]),
     )
 
 
-def _aligned(queries: Floats, train: Floats, parts: Parts, *, fine: bool) -> Aligned:
-    side = queries.shape[2]
-    if not fine:
-        shrink = window(side, start=0, length=side, out=max(side // 2, 4))
-        small = [shrink @ images.mean(axis=1) @ shrink.T for images in (queries, train)]
-        for _ in range(_STEPS):
-            parts = _moved(small[0], small[1], parts)
-        return _compared(queries, train, parts)
-    smooth = blur(side, _BLUR * side / 28)
-    soft = [smooth @ images.mean(axis=1) @ smooth.T for images in (queries, train)]
-    for _ in range(_STEPS):
-        parts = _moved(soft[0], soft[1], parts)
-    return _better(
-        _compared(queries, train, parts), _compared(queries, train, _whole_pixels(parts, side))
+def _all(blocks: list[Compared]) -> Compared:
+    return Compared(
+        _joined([block.parts for block in blocks]),
+        np.concatenate([block.unlike for block in blocks]),
+        np.concatenate([block.contrast for block in blocks]),
+        np.concatenate([block.brightness for block in blocks]),
     )
 
 
@@ -114,11 +137,11 @@ def _whole_pixels(parts: Parts, side: int) -> Parts:
     return Parts(start, np.ones_like(parts.size))
 
 
-def _better(one: Aligned, other: Aligned) -> Aligned:
+def _better(one: Compared, other: Compared) -> Compared:
     """Pair by pair, what leaves less unexplained."""
     first = one.unlike < other.unlike
     wide = first[:, None]
-    return Aligned(
+    return Compared(
         Parts(
             np.where(wide, one.parts.start, other.parts.start),
             np.where(wide, one.parts.size, other.parts.size),
@@ -129,34 +152,35 @@ def _better(one: Aligned, other: Aligned) -> Aligned:
     )
 
 
-def _windows(start: Vectors, size: Vectors, side: int) -> tuple[Floats, Vectors]:
-    """Maps of the training image's axis to the query's, [pair, side, side], and what they cover."""
-    centres = start[:, None] * side + (np.arange(side) + 0.5) * size[:, None] - 0.5
-    maps = 1 - np.abs(centres[:, :, None] - np.arange(side, dtype=np.float32))
-    np.maximum(maps, 0, out=maps)
-    inside = (centres >= -0.25) & (centres <= side - 0.75)
-    maps /= np.maximum(maps.sum(axis=2, keepdims=True), 1e-3)
-    return maps.astype(np.float32), inside.astype(np.float32)
+def _laid(train: Floats, parts: Parts) -> tuple[Floats, Floats]:
+    """The parts of training images on the queries' frame, and what of it they cover."""
+    side = train.shape[-1]
+    rows, high = windows(parts.start[:, 0], parts.size[:, 0], side)
+    columns, wide = windows(parts.start[:, 1], parts.size[:, 1], side)
+    if train.ndim == 4:
+        rows, columns = rows[:, None], columns[:, None]
+    laid: Floats = np.asarray(rows @ train @ np.swapaxes(columns, -1, -2), dtype=np.float32)
+    return laid, (high[:, :, None] * wide[:, None, :]).astype(np.float32, copy=False)
 
 
 def _moved(queries: Floats, train: Floats, parts: Parts) -> Parts:
     """One Gauss-Newton step on moves and stretches along both axes."""
     count, side = queries.shape[:2]
-    rows, high = _windows(parts.start[:, 0], parts.size[:, 0], side)
-    columns, wide = _windows(parts.start[:, 1], parts.size[:, 1], side)
-    laid = rows @ train @ columns.transpose(0, 2, 1)
-    down, right = np.gradient(laid, axis=1), np.gradient(laid, axis=2)
+    laid, mask = _laid(train, parts)
     along = (np.arange(side, dtype=np.float32) + 0.5) / side - 0.5
-    mask = (high[:, :, None] * wide[:, None, :]).reshape(count, -1)
-    slopes = np.stack(
-        [down, down * along[:, None], right, right * along, laid, np.ones_like(laid)], axis=1
-    ).reshape(count, 6, -1)
-    masked = slopes * mask[:, None]
-    table = (masked @ slopes.transpose(0, 2, 1)).astype(np.float64)
-    target = (masked @ queries.reshape(count, -1, 1)).astype(np.float64)
-    ridge = np.zeros(6)
-    ridge[:4] = _STIFFNESS
-    table[:, range(6), range(6)] *= 1 + ridge
+    slopes = np.ones((count, 6, side, side), dtype=np.float32)
+    slopes[:, 0, 1:-1] = (laid[:, 2:] - laid[:, :-2]) / 2
+    slopes[:, 0, :: side - 1] = 0
+    slopes[:, 2, :, 1:-1] = (laid[:, :, 2:] - laid[:, :, :-2]) / 2
+    slopes[:, 2, :, :: side - 1] = 0
+    np.multiply(slopes[:, 0], along[:, None], out=slopes[:, 1])
+    np.multiply(slopes[:, 2], along, out=slopes[:, 3])
+    slopes[:, 4] = laid
+    slopes *= mask[:, None]
+    flat = slopes.reshape(count, 6, -1)
+    table = (flat @ flat.transpose(0, 2, 1)).astype(np.float64)
+    target = (flat @ queries.reshape(count, -1, 1)).astype(np.float64)
+    table[:, range(4), range(4)] *= 1 + _STIFFNESS
     table[:, range(6), range(6)] += 1e-3 * _FLOOR * side**2
     solved = np.linalg.solve(table, target)[:, :, 0]
     contrast = np.where(np.abs(solved[:, 4]) > 0.1, solved[:, 4], np.inf)[:, None]
@@ -171,47 +195,37 @@ def _shifted(parts: Parts, moves: Vectors) -> Parts:
     return Parts((middle - size / 2).astype(np.float32), size.astype(np.float32))
 
 
-def _compared(queries: Floats, train: Floats, parts: Parts) -> Aligned:
+def _compared(queries: Floats, train: Floats, parts: Parts) -> Compared:
     """What stays unexplained by contrast and brightness, of what both images show.
 
     The unexplained part is measured by the product of residuals of neighbouring pixels: noise and
     the traces of compression differ from pixel to pixel, another object does not.
     """
-    side = queries.shape[2]
-    rows, high = _windows(parts.start[:, 0], parts.size[:, 0], side)
-    columns, wide = _windows(parts.start[:, 1], parts.size[:, 1], side)
-    laid = rows[:, None] @ train @ columns[:, None].transpose(0, 1, 3, 2)
-    mask = np.broadcast_to((high[:, :, None] * wide[:, None, :])[:, None], laid.shape)
-    open_ = mask * (queries < _SATURATED)  # what was cut off at white says nothing of contrast
-    open_ = np.where(open_.sum(axis=_PIXELS, keepdims=True) < side, mask, open_)
-    total = np.maximum(open_.sum(axis=_PIXELS), 1.0)
-    means = [(open_ * images).sum(axis=_PIXELS) / total for images in (queries, laid)]
-    seen, known = (
-        (images - mean[:, None, None, None]) * open_
-        for images, mean in zip((queries, laid), means, strict=True)
-    )
-    cross = (seen * known).sum(axis=_PIXELS) / total
-    contrast = np.clip(cross / ((known**2).sum(axis=_PIXELS) / total + _FLOOR), 0, _MOST_CONTRAST)
-    brightness = means[0] - contrast * means[1]
+    laid, covered = _laid(train, parts)
+    mask = np.broadcast_to(covered[:, None], laid.shape)
+    total = np.maximum(mask.sum(axis=_PIXELS), 1.0)
+    contrast, brightness = _fitted(queries, laid, mask)
     predicted = contrast[:, None, None, None] * laid + brightness[:, None, None, None]
     rest = (queries - np.clip(predicted, 0, 255)) * mask
-    variance = _variance(queries, mask)
+    mean = (mask * queries).sum(axis=_PIXELS) / total
+    variance = ((queries - mean[:, None, None, None]) ** 2 * mask).sum(axis=_PIXELS) / total
     structure = (
         (rest[:, :, 1:] * rest[:, :, :-1]).sum(axis=_PIXELS)
         + (rest[..., 1:] * rest[..., :-1]).sum(axis=_PIXELS)
-    ) / (2 * np.maximum(mask.sum(axis=_PIXELS), 1.0))
-    noise = (rest**2).sum(axis=_PIXELS) / np.maximum(mask.sum(axis=_PIXELS), 1.0)
-    unlike = (np.maximum(structure, 0) + _NOISE_SHARE * noise + _FLOOR_UNLIKE) / (variance + _FLOOR)
-    return Aligned(
-        parts,
-        np.where(variance < _FLOOR, 1, np.clip(unlike, 0, 1)).astype(np.float64),
-        contrast.astype(np.float32),
-        brightness.astype(np.float32),
-    )
+    ) / (2 * total)
+    noise = (rest**2).sum(axis=_PIXELS) / total
+    left = np.maximum(structure, 0) + _NOISE_SHARE * noise + _FLOOR_UNLIKE
+    unlike = np.where(variance < _FLOOR, 1, np.clip(left / (variance + _FLOOR), 0, 1))
+    return Compared(parts, unlike.astype(np.float64), contrast, brightness)
 
 
-def _variance(images: Floats, mask: Floats) -> Vectors:
-    total = np.maximum(mask.sum(axis=_PIXELS), 1.0)
-    mean = (mask * images).sum(axis=_PIXELS) / total
-    spread: Vectors = ((images - mean[:, None, None, None]) ** 2 * mask).sum(axis=_PIXELS) / total
-    return spread
+def _fitted(queries: Floats, laid: Floats, mask: Floats) -> tuple[Vectors, Vectors]:
+    """Contrast and brightness that take training images to queries, [pair] twice."""
+    clear = mask * (queries < _SATURATED)  # what was cut off at white says nothing of contrast
+    clear = np.where(clear.sum(axis=_PIXELS, keepdims=True) < queries.shape[-1], mask, clear)
+    total = np.maximum(clear.sum(axis=_PIXELS), 1.0)
+    means = [(clear * images).sum(axis=_PIXELS) / total for images in (queries, laid)]
+    known = (laid - means[1][:, None, None, None]) * clear
+    cross = (queries * known).sum(axis=_PIXELS) / total
+    contrast = np.clip(cross / ((known**2).sum(axis=_PIXELS) / total + _FLOOR), 0, _MOST_CONTRAST)
+    return contrast.astype(np.float32), (means[0] - contrast * means[1]).astype(np.float32)

@@ -81,6 +81,35 @@ def window(side: int, *, start: float, length: float, out: int | None = None) ->
     return result.astype(np.float32)
 
 
+def windows(
+    start: npt.NDArray[np.floating], size: npt.NDArray[np.floating], side: int
+) -> tuple[Floats, Floats]:
+    """Many maps of an axis to its windows, at most stretched by a little less than nothing.
+
+    Args:
+        start: [pair], where each window begins, in sides.
+        size: [pair], how long it is, in sides.
+        side: the axis's length, and the window's.
+
+    Returns:
+        float32 [pair, side, side], and whether each place lies on the axis, float32 [pair, side].
+    """
+    places = np.arange(side, dtype=np.float32)
+    centres = (start[:, None] * side + (places + 0.5) * size[:, None] - 0.5).astype(np.float32)
+    maps = 1 - np.abs(centres[:, :, None] - places)
+    np.maximum(maps, 0, out=maps)
+    maps /= np.maximum(maps.sum(axis=2, keepdims=True), 1e-3)
+    inside = (centres >= -0.25) & (centres <= side - 0.75)
+    return maps, inside.astype(np.float32)
+
+
+def halved(images: Floats) -> Floats:
+    """Images at half the resolution, but at least 4 pixels a side."""
+    side = images.shape[1]
+    shrink = window(side, start=0, length=side, out=max(side // 2, 4))
+    return (shrink @ images @ shrink.T).astype(np.float32, copy=False)
+
+
 def blur(side: int, deviation: float) -> Floats:
     """A Gaussian blur along an axis, float32 [side, side]; the edge does not darken."""
     places = np.arange(side)

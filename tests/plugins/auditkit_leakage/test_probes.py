@@ -36,3 +36,14 @@ def test_missing_candidates_come_last() -> None:
     candidates = np.array([[-1, 2, 0]])
     placed = Grid(images).place(images[2:], candidates, keep=3)
     assert placed.train.tolist() == [[2, 0, -1]]
+
+
+def test_a_mirror_image_lies_where_its_mirror_image_would(fashion_mnist: Images) -> None:
+    train = fashion_mnist[0][:300].astype(np.float32)
+    laid = Grid(train)
+    candidates = np.broadcast_to(np.arange(300), (30, 300))
+    queries = fashion_mnist[0][300:330].astype(np.float32)
+    straight = laid.place(queries, candidates, keep=5)
+    mirrored = laid.place(queries[:, :, ::-1], candidates, keep=5)
+    np.testing.assert_allclose(straight.similarity, mirrored.similarity, rtol=1e-3)
+    assert straight.similarity.max() <= 1 + 1e-3

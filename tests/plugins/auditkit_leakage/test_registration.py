@@ -3,20 +3,32 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pytest
-from auditkit_leakage.registration import Aligned, Parts, align
+from auditkit_leakage.registration import Compared, Parts, Registration
 from auditkit_leakage.resampling import window
 
 Images = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]
 
 
-def aligned(queries: npt.NDArray[np.uint8], train: npt.NDArray[np.uint8], begin: float) -> Aligned:
+def aligned(queries: npt.NDArray[np.uint8], train: npt.NDArray[np.uint8], begin: float) -> Compared:
     count = len(queries)
     places = np.arange(count)
     parts = Parts(
         np.full((count, 2), begin, np.float32), np.full((count, 2), 1 - 2 * begin, np.float32)
     )
-    rough = align(queries[:, None], train[:, None], (places, places), parts, fine=False)
-    return align(queries[:, None], train[:, None], (places, places), rough.parts, fine=True)
+    registration = Registration(queries[:, None], train[:, None])
+    first = registration.aligned((places, places), parts, steps=1)
+    return registration.aligned((places, places), first.parts, steps=2)
+
+
+def test_an_image_as_it_lies_is_compared_without_moving(fashion_mnist: Images) -> None:
+    train = fashion_mnist[0][:20, None]
+    places = np.arange(20)
+    parts = Parts(np.full((20, 2), 1 / 28, np.float32), np.ones((20, 2), np.float32))
+    moved = np.roll(train, -1, axis=(2, 3))
+    registration = Registration(moved, train)
+    assert registration.compared((places, places), parts).unlike.max() < 0.05
+    nowhere = Parts(np.zeros((20, 2), np.float32), np.ones((20, 2), np.float32))
+    assert np.median(registration.compared((places, places), nowhere).unlike) > 0.02
 
 
 def test_a_copy_is_explained_altogether(fashion_mnist: Images) -> None:
