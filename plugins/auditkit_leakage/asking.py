@@ -25,7 +25,7 @@ _LIKELY = 0.05
 """Pairs that are less likely leaks than this are not asked about, unless all are."""
 
 _MOST = 500
-_AMONG = 500
+_AMONG = 250
 
 
 @dataclass(frozen=True)

@@ -173,7 +173,7 @@ def _of_arrays(pool: Pool, like: Pool) -> Pixels | None:
     if array.ndim not in (3, 4) or not np.issubdtype(array.dtype, np.number):
         return None
     if array.dtype == np.uint8:
-        return array
+        return array.astype(np.uint8, copy=False)
     known = array if like is pool else _inputs(like)
     low, high = _scale(array if known is None else known)
     scaled = (_finite(array) - low) * (255 / (high - low))
