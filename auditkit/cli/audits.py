@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -92,7 +93,10 @@ def _run(ctx: click.Context, audit: AuditClass, values: Mapping[str, object]) ->
     options = RunOptions.of(values)
     check_device(options.device)
     with terminal.progress() as progress:
-        source = _source_options(values, options, progress)
+        source = replace(
+            _source_options(values, options, progress),
+            unlabelled=audit.requirements.labels == "optional",
+        )
         subject = registry.load_subject(str(values["subject"]), source)
     run = run_audit(
         audit, subject, options, settings=given_settings(audit, values), registry=registry,
