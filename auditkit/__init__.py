@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from auditkit.pipeline import run
     from auditkit.pool import Pool
     from auditkit.preview import ImagePreview, RowPreview, TextPreview
+    from auditkit.progress import Progress, Silent
     from auditkit.results import AuditResult, Note, SelfCheck
     from auditkit.scores import ClassTables, Evaluation, Holdout, Match, Planted, Ranking, Scores
     from auditkit.showing import Figure, Gallery, GalleryRow, Mark, Section, Shown
@@ -51,6 +52,7 @@ __all__ = [
     "Note",
     "Planted",
     "Pool",
+    "Progress",
     "Ranking",
     "Recipe",
     "RegressionTask",
@@ -62,6 +64,7 @@ __all__ = [
     "SelfCheck",
     "Settings",
     "Shown",
+    "Silent",
     "SourceOptions",
     "Subject",
     "Task",
@@ -82,6 +85,7 @@ _HOMES = {
     "pipeline": "run",
     "pool": "Pool",
     "preview": "ImagePreview RowPreview TextPreview",
+    "progress": "Progress Silent",
     "results": "AuditResult Note SelfCheck",
     "scores": "ClassTables Evaluation Holdout Match Planted Ranking Scores",
     "showing": "Figure Gallery GalleryRow Mark Section Shown",

@@ -35,6 +35,12 @@ class Requirements:
     model: Literal["required", "optional"] = "required"
     """Whether the subject must have a model; where it need not, the command has `--no-model`."""
 
+    language: bool = False
+    """Whether the audit takes language models: the command then has `--model DIR`."""
+
+    labels: Literal["required", "optional"] = "required"
+    """Whether an evaluation set that is read from files must have labels."""
+
     def check(self, subject: Subject, audit: str) -> None:
         """Refuse a subject the audit cannot work with.
 

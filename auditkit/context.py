@@ -106,6 +106,7 @@ class AuditContext(Generic[S]):
         progress: where the audit's own long work may say how far it is.
         notes: lines of the report; audits and the engine's advice add to them by `note`.
         workplace: gives the folder of `work`.
+        listener: is told what `say` says.
     """
 
     subject: Subject
@@ -116,6 +117,7 @@ class AuditContext(Generic[S]):
     progress: Progress = SILENT
     notes: list[Note] = field(default_factory=list)
     workplace: Callable[[], Path] | None = None
+    listener: Callable[[str], None] | None = None
 
     @property
     def engine(self) -> Engine:
@@ -148,6 +150,11 @@ class AuditContext(Generic[S]):
     def note(self, text: str, *, level: Literal["info", "warning"] = "info") -> None:
         """Add a visible line to the report."""
         self.notes.append(Note(level=level, text=text))
+
+    def say(self, text: str) -> None:
+        """Tell whoever waits, at once: an estimate before long work. It is not stored."""
+        if self.listener is not None:
+            self.listener(text)
 
     def work(self) -> Path:
         """A folder for unfinished work, made when it is first asked for.

@@ -19,7 +19,19 @@ SCALARS = (bool, int, float, str, Path)
 
 RESERVED = frozenset(
     {"batch_size", "debug", "device", "drop", "embeddings", "evaluation", "fail_on", "help", "id"}
-    | {"label", "model", "out", "quiet", "seed", "subject", "text", "top", "trusted", "verbose"}
+    | {
+        "label",
+        "model",
+        "no_model",
+        "out",
+        "quiet",
+        "seed",
+        "subject",
+        "text",
+        "top",
+        "trusted",
+        "verbose",
+    }
 )
 """Names of the options every audit's command has; no setting may be called so."""
 

@@ -49,6 +49,8 @@ class SourceOptions:
         trusted: a path of the same kind as the subject's, with labels known to be right.
         model: whether a model is to be trained where the data comes without one; if not, folders
             may be flat, labels may be missing, and the subject has no task.
+        unlabelled: whether the second path may hold examples without labels.
+        checkpoint: the local folder of a language model that was trained on the subject's texts.
         seed: for the model that is trained where the data comes without one.
         device: torch's name of the device to train it on.
         batch_size: None lets the source choose.
@@ -63,6 +65,8 @@ class SourceOptions:
     embeddings: bool = False
     trusted: Path | None = None
     model: bool = True
+    unlabelled: bool = False
+    checkpoint: Path | None = None
     seed: int = 0
     device: str = "cpu"
     batch_size: int | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ import click
 from auditkit.audit import AuditClass
 from auditkit.cli.options import (
     FILE,
+    FOLDER,
     RunOptions,
     given_settings,
     run_options,
@@ -54,10 +56,18 @@ def audit_command(audit: AuditClass) -> click.Command:
     if needs.model == "optional":
         parameters.append(
             click.Option(
-                ["--model/--no-model"],
-                default=True,
-                help="Ask a model too, or look at the data alone.",
-                show_default=True,
+                ["--no-model", "no_model"],
+                is_flag=True,
+                help="Look at the data alone; nothing is trained and no model asked.",
+            )
+        )
+    if needs.language:
+        parameters.append(
+            click.Option(
+                ["--model"],
+                type=FOLDER,
+                metavar="DIR",
+                help="The local folder of the language model that was trained on SUBJECT's texts.",
             )
         )
     parameters += [*subject_options(), *run_options(audit.fail_on), *voice_parameters()]
@@ -83,7 +93,10 @@ def _run(ctx: click.Context, audit: AuditClass, values: Mapping[str, object]) ->
     options = RunOptions.of(values)
     check_device(options.device)
     with terminal.progress() as progress:
-        source = _source_options(values, options, progress)
+        source = replace(
+            _source_options(values, options, progress),
+            unlabelled=audit.requirements.labels == "optional",
+        )
         subject = registry.load_subject(str(values["subject"]), source)
     run = run_audit(
         audit, subject, options, settings=given_settings(audit, values), registry=registry,
@@ -119,6 +132,7 @@ def run_audit(
             progress=progress,
             command=shlex.join(["auditkit", *sys.argv[1:]]),
             registry=registry,
+            listener=terminal.say,
         )
 
 
@@ -177,7 +191,8 @@ def _source_options(
         drop=tuple(map(str, drop)) if isinstance(drop, tuple) else (),
         embeddings=bool(values["embeddings"]),
         trusted=path("trusted"),
-        model=bool(values.get("model", True)),
+        model=not values.get("no_model", False),
+        checkpoint=path("model"),
         seed=options.seed,
         device=options.device,
         batch_size=options.batch_size,

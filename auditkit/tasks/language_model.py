@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal, TypeAlias, cast
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,16 @@ Form: TypeAlias = Literal["causal", "seq2seq"]
 """Whether a model reads what it is to continue, or writes an answer to what it has read."""
 
 
+class Tokenizer(Protocol):
+    """From texts to token ids and back; fast tokenizers of Hugging Face are of this form."""
+
+    def encode(self, text: str) -> Sequence[int]:
+        """The token ids of a text, with whatever stands around every text."""
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """The text of some token ids."""
+
+
 class LanguageModelTask(Task):
     """A model that gives scores for the next token, trained with cross-entropy on documents.
 
@@ -32,14 +42,17 @@ class LanguageModelTask(Task):
         model: the trained model: it gives scores [batch, token, vocabulary], or an output with
             `.logits`.
         form: `causal`, or `seq2seq` for a model that is given `labels` and shifts them itself.
+        tokenizer: turns texts into token ids; for audits that are given prompts as text.
     """
 
     measure_name = "log-probability"
     likelihood = "tokens"
 
-    def __init__(self, model: nn.Module, *, form: Form = "causal") -> None:
+    def __init__(
+        self, model: nn.Module, *, form: Form = "causal", tokenizer: Tokenizer | None = None
+    ) -> None:
         super().__init__(model)
-        self.form = form
+        self.form, self.tokenizer = form, tokenizer
 
     def outputs(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         """Scores, float [batch, token, vocabulary], and the tokens they are for, int64.
