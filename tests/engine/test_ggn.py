@@ -14,6 +14,7 @@ from auditkit.engine.curvature import as_it_is, estimate
 from auditkit.engine.ggn import fits, gauss_newton
 from auditkit.engine.outputs import heaviest_rows
 from auditkit.engine.preconditioner import make_preconditioner
+from auditkit.errors import SettingError
 from tests.engine.test_models import LABELS, MODELS, noise
 
 CPU = torch.device("cpu")
@@ -187,3 +188,25 @@ def test_auto_takes_rows_where_they_fit_and_says_why(monkeypatch: pytest.MonkeyP
     assert engine.preconditioner == (
         "ekfac: the model is too large for the rows of its Gauss-Newton matrix."
     )
+
+
+def test_an_operator_without_a_second_derivative_is_told() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.EmbeddingBag(3, 4), nn.Linear(4, 3))
+    tokens = torch.randint(0, 3, (48, 5), generator=torch.Generator().manual_seed(0))
+    task, pool = ClassificationTask(model), Pool.from_arrays(tokens, LABELS)
+    kfac = estimate("kfac", task, model, pool, device=CPU).solver(0.1)
+    solve = conjugate_gradients(task, model, pool, every(pool), ridge=0.1, start=kfac, device=CPU)
+    with pytest.raises(SettingError, match=r'second derivatives.*preconditioner="ekfac"'):
+        solve(slopes_of(model))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_without_damping_a_singular_matrix_is_solved_as_far_as_rounding_shows(seed: int) -> None:
+    torch.manual_seed(seed)  # a constant added to all class scores changes nothing
+    model, pool = nn.Linear(4, 3), Pool.from_arrays(noise(4), LABELS)
+    engine = ForwardINF(ClassificationTask(model), train=pool, damping=0.0, preconditioner="ggn")
+    values = engine.influence(pool.subset([0, 1])).values
+    near = ForwardINF(ClassificationTask(model), train=pool, damping=1e-3, preconditioner="ggn")
+    expected = near.influence(pool.subset([0, 1])).values
+    assert abs(values - expected).max() < 0.2 * abs(expected).max()
