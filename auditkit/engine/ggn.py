@@ -135,14 +135,15 @@ def gauss_newton(
 
 
 def fits(task: Task, model: nn.Module, pool: Pool, *, rows: int, device: torch.device) -> bool:
-    """Whether so many rows can be kept: what cannot stay outer products must not be too large."""
+    """Whether so many rows can be kept: what cannot stay outer products must not be too large.
+
+    It is small then, so that reading it example by example, where it must be, is quick enough.
+    """
     if task.likelihood == "tokens":  # a row for each token and direction: too many to choose from
         return False
     reader = Reader(model, steady_function(task), pool, device=device)
     batch = collate(pool, np.zeros(1, dtype=np.int64), device=device)
     _, blocks = reader.blocks(steady_function(task), batch)
-    if reader.one_by_one:
-        return False
     written = sum(
         shape.numel()
         for part, block in blocks.items()
