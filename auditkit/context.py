@@ -102,18 +102,22 @@ class AuditContext(Generic[S]):
         settings: the audit's own settings, checked.
         scoring: the engine on the subject's task and train pool; None where it has no model.
         seed: every random choice of the audit derives from it.
+        device: torch's name of the device to work on, for trainings of the audit's own.
         progress: where the audit's own long work may say how far it is.
         notes: lines of the report; audits and the engine's advice add to them by `note`.
         workplace: gives the folder of `work`.
+        listener: is told what `say` says.
     """
 
     subject: Subject
     settings: S
     scoring: Engine | None
     seed: int = 0
+    device: str = "cpu"
     progress: Progress = SILENT
     notes: list[Note] = field(default_factory=list)
     workplace: Callable[[], Path] | None = None
+    listener: Callable[[str], None] | None = None
 
     @property
     def engine(self) -> Engine:
@@ -146,6 +150,11 @@ class AuditContext(Generic[S]):
     def note(self, text: str, *, level: Literal["info", "warning"] = "info") -> None:
         """Add a visible line to the report."""
         self.notes.append(Note(level=level, text=text))
+
+    def say(self, text: str) -> None:
+        """Tell whoever waits, at once: an estimate before long work. It is not stored."""
+        if self.listener is not None:
+            self.listener(text)
 
     def work(self) -> Path:
         """A folder for unfinished work, made when it is first asked for.

@@ -6,7 +6,7 @@ say what was audited, the audit on the engine, the store and the report; plugins
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,6 +44,7 @@ def run(
     progress: Progress = SILENT,
     command: str | None = None,
     registry: Registry | None = None,
+    listener: Callable[[str], None] | None = None,
 ) -> Run:
     """Run an audit on a subject, store what it found and render its report.
 
@@ -59,6 +60,7 @@ def run(
         progress: where passes say how far they are.
         command: the command line to record.
         registry: the plugins to use; by default those installed.
+        listener: is told what the audit says while it runs, an estimate before long work.
 
     Raises:
         UnknownNameError: there is no audit of that name.
@@ -86,7 +88,7 @@ def run(
             about, notes = subject_record(subject, progress=progress), _data_notes(subject)
         work = store.Work(Path(out), lambda: work_key(job, about))
         with stages.time("audit"):
-            result = _audit(job, notes, progress, work)
+            result = _audit(job, notes, progress, work, listener)
         with stages.time("previews"):
             previews = shown_previews(
                 subject,
@@ -161,7 +163,13 @@ def _sections(audit: AuditClass, result: AuditResult, registry: Registry) -> lis
     return [*own, *registry.report_sections(audit.name, result)]
 
 
-def _audit(job: Job, notes: list[Note], progress: Progress, work: store.Work) -> AuditResult:
+def _audit(
+    job: Job,
+    notes: list[Note],
+    progress: Progress,
+    work: store.Work,
+    listener: Callable[[str], None] | None,
+) -> AuditResult:
     """The audit's result, with every note that came up on the way."""
     subject = job.subject
     engine = (
@@ -186,9 +194,11 @@ def _audit(job: Job, notes: list[Note], progress: Progress, work: store.Work) ->
         settings=job.settings,
         scoring=engine,
         seed=job.seed,
+        device=job.device,
         progress=progress,
         notes=notes,
         workplace=work.folder,
+        listener=listener,
     )
     result: object = job.audit().audit(context)
     if not isinstance(result, AuditResult):

@@ -132,6 +132,7 @@ def run_audit(
             progress=progress,
             command=shlex.join(["auditkit", *sys.argv[1:]]),
             registry=registry,
+            listener=terminal.say,
         )
 
 

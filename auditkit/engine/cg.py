@@ -138,7 +138,7 @@ def _pushed(outputs: Tensor, weights: Weights, direction: Weights) -> Tensor:
 
 def _inner(one: Weights, other: Weights) -> Tensor:
     """Inner products of stacked directions, one per query, [q]."""
-    parts = [(one[name] * other[name]).flatten(start_dim=1).sum(dim=1) for name in one]
+    parts = [(one[name] * other[name]).reshape(len(one[name]), -1).sum(dim=1) for name in one]
     return torch.stack(parts).sum(dim=0)
 
 

@@ -33,7 +33,7 @@ from auditkit.engine.calibration import check_sign, self_check
 from auditkit.engine.cost import Cost
 from auditkit.engine.holdout import hold_out
 from auditkit.engine.models import Models
-from auditkit.engine.passes import LocalExecutor
+from auditkit.engine.passes import LocalExecutor, draws
 from auditkit.engine.preconditioner import Choice
 from auditkit.engine.readings import evaluate, features
 from auditkit.engine.replay import ReplaySettings
@@ -87,7 +87,8 @@ class ForwardINF:
         response: `finite` differences, or `first-order` by the cheaper of two ways.
         parameters: patterns of the names of the parameters that move, as in
             `"layer4.*|fc.*"`; by default all trainable ones.
-        rise: how far the query's measure is to rise, in nats for classification.
+        rise: how far the query's measure is to rise: in nats for classes and tokens, elsewhere in
+            units of the mean loss of the training examples.
         update: how else the weights are to move.
         damping: of the curvature; 1 is what suited each preconditioner where it was tried (see
             `preconditioner.py`), 0 none beside the weight decay.
@@ -154,6 +155,7 @@ class ForwardINF:
             progress=progress,
         )
         self._pulls: Tensor | None = None
+        self._drawn: bool | None = None
         self._sides = make_sides(
             task,
             measure=measure,
@@ -416,12 +418,31 @@ class ForwardINF:
         scoring = scoring or self._scoring
         scoring.advice = Advice()
         with seeded(self.seed), differentiable():
+            self._alone_where_drawn(scoring.sides, queries)
             self._advise(scoring, pool, len(rows))
             yield from scoring.tiles(queries, list(rows.values()), pool)
         updates = len(rows) * len(self._models)
         for sentence in scoring.advice.sentences(updates=updates, rise=self._sides.rise):
             if self._warn is not None:
                 self._warn(sentence)
+
+    def _alone_where_drawn(self, sides: Sides, queries: Pool) -> None:
+        """Passes of one example each, if a measure draws numbers: they are then the example's own.
+
+        In a batch they would depend on what else is in it.
+        """
+        model, device = self._models.trained, self.device
+        if self._drawn is None:
+            asked = draws(sides.query, model, queries, device)
+            self._drawn = asked or draws(sides.train, model, self.train, device)
+            if self._drawn:
+                self._executor.batch_size = 1
+                if self._warn is not None:
+                    self._warn(
+                        "The task's measure draws random numbers: examples are measured one at a "
+                        "time, so that each has its own; draw them by the example in the task to "
+                        "be faster."
+                    )
 
     def _advise(self, scoring: Scoring, pool: Pool, rows: int) -> None:
         """Say so where first-order scores would be much cheaper."""

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from auditkit.batches import batches
+from auditkit.batches import batches, collate
 from auditkit.checks import output_table
 from auditkit.engine.passes import at_least_single
 from auditkit.pool import Pool, Positions
@@ -27,6 +27,8 @@ _EXAMPLES = 20_000
 _RANK = 8
 _WHOLE = 64
 _BATCH = 256
+_NUMBERS = 2**26
+"""How many numbers the directions of all examples may take: 256 MiB."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,8 @@ def heaviest_rows(
     rest, so that the trace stays.
     """
     random = stream(seed, "curvature rows")
-    chosen = np.sort(random.permutation(len(pool))[: min(len(pool), _EXAMPLES)])
+    most = min(_EXAMPLES, max(rows, _NUMBERS // (_RANK * _size(task, model, pool, device))))
+    chosen = np.sort(random.permutation(len(pool))[:most])
     generator = torch.Generator().manual_seed(seed)
     found: list[Tensor] = []
     total = 0.0
@@ -151,6 +154,13 @@ def heaviest_rows(
         share=share,
         examples=len(chosen),
     )
+
+
+def _size(task: Task, model: nn.Module, pool: Pool, device: torch.device) -> int:
+    """How many outputs an example has."""
+    with torch.no_grad():
+        batch = collate(pool, np.zeros(1, dtype=np.int64), device=device)
+        return outputs_of(task, model, batch).shape[1]
 
 
 def _roots(task: Task, outputs: Tensor, generator: torch.Generator) -> tuple[Tensor, float]:

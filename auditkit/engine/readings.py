@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -61,31 +62,75 @@ def features(task: Task, model: nn.Module, pool: Pool, executor: Executor) -> Fl
         TaskError: the model runs no linear layer.
     """
     last = _last_linear(task, model, pool, executor.device)
-    taken: list[Tensor] = []
+    seen = _Seen(task, model, pool, last)
+    with seen, torch.no_grad():
+        if seen.in_order(executor):
+            table = executor.each(pool, seen.rows, doing="reading features")
+        else:
+            table = executor.each(pool, seen.rows, batch_size=1, doing="reading features")
+    return table.float().numpy()
 
-    def keep(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        taken.append(inputs[0].detach())
 
-    def run(batch: Batch, where: Positions) -> Tensor:
-        taken.clear()
-        with common_numbers(pool, where):
-            task.loss(model, batch)
-        values = taken[-1]
+class _Seen:
+    """What goes into a layer, watched while it is entered."""
+
+    def __init__(self, task: Task, model: nn.Module, pool: Pool, layer: nn.Linear) -> None:
+        self.task, self.model, self.pool, self.layer = task, model, pool, layer
+        self._taken: list[Tensor] = []
+
+    def __enter__(self) -> None:
+        self._hook = self.layer.register_forward_pre_hook(self._keep, with_kwargs=True)
+
+    def __exit__(self, *_: object) -> None:
+        self._hook.remove()
+
+    def in_order(self, executor: Executor) -> bool:
+        """Whether examples have the same rows in a batch, in two orders, as alone.
+
+        They have not where the model sorts its batch, or sends each example through some layers.
+        """
+        some = np.unique(np.linspace(0, len(self.pool) - 1, 4).astype(np.int64))
+        alone = [
+            self.rows(collate(self.pool, p[None], device=executor.device), p[None]) for p in some
+        ]
+        for order in (np.arange(len(some)), np.arange(len(some))[::-1]):
+            where = some[order]
+            values = self._values(collate(self.pool, where, device=executor.device), where)
+            if len(values) != len(where):
+                return False
+            expected = torch.cat([alone[place] for place in order])
+            if not torch.allclose(_flat(values), expected, rtol=1e-2, atol=1e-5):
+                return False
+        return True
+
+    def rows(self, batch: Batch, where: Positions) -> Tensor:
+        """One row per example, [batch, feature].
+
+        Raises:
+            TaskError: the layer sees another number of rows.
+        """
+        values = self._values(batch, where)
         if len(values) != len(where):
             raise TaskError(
                 f"The model's last linear layer sees {len(values)} rows for {len(where)} examples: "
                 "features need one row, or one sequence, per example."
             )
-        flat = values.reshape(len(where), -1, values.shape[-1]).mean(dim=1)
-        return flat.to(at_least_single(flat.dtype))
+        return _flat(values)
 
-    hook = last.register_forward_pre_hook(keep)
-    try:
-        with torch.no_grad():
-            table = executor.each(pool, run, doing="reading features")
-    finally:
-        hook.remove()
-    return table.float().numpy()
+    def _values(self, batch: Batch, where: Positions) -> Tensor:
+        self._taken.clear()
+        with common_numbers(self.pool, where):
+            self.task.loss(self.model, batch)
+        return self._taken[-1] if self._taken else torch.empty(0, 0)
+
+    def _keep(self, _: nn.Module, inputs: tuple[Tensor, ...], named: Mapping[str, Tensor]) -> None:
+        self._taken.append((inputs[0] if inputs else named["input"]).detach())
+
+
+def _flat(values: Tensor) -> Tensor:
+    """The mean over all positions of each example, [n, feature]."""
+    flat = values.reshape(len(values), -1, values.shape[-1]).mean(dim=1)
+    return flat.to(at_least_single(flat.dtype))
 
 
 def _last_linear(task: Task, model: nn.Module, pool: Pool, device: torch.device) -> nn.Linear:

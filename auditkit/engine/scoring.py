@@ -42,6 +42,10 @@ _HELD_TOGETHER = 2**26
 """The same where one pass over the pool serves all queries of a block: 256 MiB."""
 
 
+_UNIT_SAMPLE = 2_048
+"""How many training examples' losses make the unit of a rise."""
+
+
 @dataclass(frozen=True)
 class Tile:
     """Scores of some rows on the whole pool.
@@ -87,6 +91,7 @@ class Scoring:
         self._token_bases: WeakKeyDictionary[Pool, dict[int, list[Tensor]]] = WeakKeyDictionary()
         self._own: WeakKeyDictionary[Pool, dict[int, Tensor]] = WeakKeyDictionary()
         self.advice = Advice()
+        self._mean_loss: float | None = None
 
     def tiles(self, queries: Pool, rows: Sequence[Positions], pool: Pool) -> Iterator[Tile]:
         """Scores of each row of queries on the pool, block by block.
@@ -212,6 +217,7 @@ class Scoring:
             rows,
             precondition=self.models.chosen(one).solve,
             device=device,
+            batch_size=self._executor.batch_size,
         )
         found = products(self.sides.train, reader, pool, directions, executor=self._executor)
         return found / len(self.train), [0.0] * len(rows)
@@ -220,6 +226,7 @@ class Scoring:
         self, one: Weighed, queries: Pool, rows: list[Positions], *, length: bool
     ) -> list[Update]:
         """The update of each row: directions of all of them at once, then each one's step."""
+        rise = self.sides.rise * self._unit() if length else 0.0
         asked = [self._query(one, queries, positions) for positions in rows]
         slopes = [query.gradient() for query in asked]
         solve = self.models.chosen(one).solve
@@ -236,20 +243,39 @@ class Scoring:
                 direction,
                 slopes[row],
                 precondition=solve,
-                rise=self.sides.rise,
+                rise=rise,
                 settings=self.sides.update,
                 replayed=partial(self._replayed, one),
             )
-            self.advice.short += update.rise < self.sides.rise
+            self.advice.short += update.rise < rise
             found.append(update)
         return found
+
+    def _unit(self) -> float:
+        """What a rise of 1 is: one nat; elsewhere the mean loss of the training examples.
+
+        A squared error has the unit of its targets, so a number alone would say nothing.
+        """
+        if self.task.likelihood in ("categorical", "tokens"):
+            return 1.0
+        if self._mean_loss is None:
+            count = min(_UNIT_SAMPLE, len(self.train))
+            places = np.unique(np.linspace(0, len(self.train) - 1, count).astype(np.int64))
+            losses = self._executor.measure(
+                self.task.loss, self.models.trained, self.train, positions=places
+            )
+            mean = float(losses.double().abs().mean())
+            self._mean_loss = mean if mean > 0 else 1.0
+        return self._mean_loss
 
     def _query(self, one: Weighed, queries: Pool, positions: Positions) -> Query:
         query = Query(
             self.sides.query, one.model, queries, positions, self._executor, self._executor.device
         )
         radius = self.sides.update.sphere
-        return query if radius is None else away(query, radius=radius, seed=self._seed)
+        if radius is None:
+            return query
+        return away(query, self.task.loss, radius=radius, seed=self._seed)
 
     def _replayed(self, one: Weighed, number: int) -> Query:
         """Training examples of one move of an update, measured by their loss."""

@@ -84,10 +84,11 @@ def make_sides(
 
     Raises:
         SettingError: a measure that the task does not have, weights for another measure than the
-            margin, or a rise out of range.
+            margin, a rise out of range, or an update that first-order responses do not make.
     """
     if not 0 < rise < math.inf:
         raise SettingError(f"rise is {rise}: it must be above zero and finite.")
+    _check_update(response, update or ONE_STEP)
     held = pull == "held-out"
     if held and (train_measure != "auto" or task.measure_name != "margin"):
         raise SettingError(
@@ -114,6 +115,22 @@ def make_sides(
         relative=relative,
         pull=pulls if held else None,
     )
+
+
+def _check_update(response: Response, update: UpdateSettings) -> None:
+    """Refuse settings of an update where none is made: first-order scores are its derivative."""
+    given = {
+        "step": update.step is not None,
+        "steps": update.steps > 1,
+        "replay": update.replay > 0,
+        "sphere": update.sphere is not None,
+    }
+    if response != "finite" and any(given.values()):
+        names = " and ".join(name for name, set_ in given.items() if set_)
+        raise SettingError(
+            f"response is {response!r} with UpdateSettings that set {names}: first-order scores "
+            'move no weights, so leave that out, or take response="finite".'
+        )
 
 
 def _by_token(

@@ -86,6 +86,22 @@ def test_features_of_a_sequence_are_its_mean() -> None:
     assert not any(module._forward_pre_hooks for module in model.modules())
 
 
+def test_features_stay_with_their_examples_where_the_model_sorts_its_batch() -> None:
+    class Sorted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(5, 3)
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            order = inputs[:, 0].argsort()
+            return self.layer(input=inputs[order])[order.argsort()]
+
+    model = Sorted()
+    found = engine(model, LABELS, task=ClassificationTask).features()
+    np.testing.assert_allclose(found, INPUTS, rtol=1e-6)
+    assert not model.layer._forward_pre_hooks
+
+
 def test_a_model_without_a_linear_layer_has_no_features() -> None:
     model = nn.Sequential(nn.Unflatten(1, (1, 5)), nn.Conv1d(1, 3, 5), nn.Flatten())
     with pytest.raises(TaskError, match=r"runs no torch\.nn\.Linear"):
