@@ -24,7 +24,7 @@ Mask: TypeAlias = npt.NDArray[np.bool_]
 
 _COARSE = 80
 _KEPT = 24
-_ALIGNED = 12
+_ALIGNED = 16
 _FINE = 3
 _USUAL_RANKS = (0.5, 0.65, 0.8, 1.0)
 _LEAST_USUAL = 0.1
@@ -98,7 +98,7 @@ def find_images(
     ranked = np.take_along_axis(placed.train, order, axis=1)
     best = np.zeros(order.shape, dtype=bool)
     np.put_along_axis(best, order, chosen(ranked, max(_FINE, neighbours), proposed), axis=1)
-    exact = laid.align(best, steps=2)
+    exact = laid.align(best, steps=3)
 
     rows = np.nonzero(best)[0].astype(np.int64)
     distance = exact.unlike / usual[rows]
