@@ -11,18 +11,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from auditkit import errors as errors
-    from auditkit.audit import (
-        Audit,
-        AuditClass,
-        AuditContext,
-        AuditResult,
-        Figure,
-        Note,
-        Requirements,
-        Section,
-        SelfCheck,
-        Settings,
-    )
+    from auditkit.audit import Audit, AuditClass, Requirements
+    from auditkit.context import AuditContext, Engine, Settings
     from auditkit.engine import ForwardINF, UpdateSettings
     from auditkit.findings import Findings
     from auditkit.hookspecs import SourceOptions, hookimpl
@@ -30,10 +20,12 @@ if TYPE_CHECKING:
     from auditkit.pool import Pool
     from auditkit.preview import ImagePreview, RowPreview, TextPreview
     from auditkit.progress import Progress, Silent
-    from auditkit.scores import ClassTables, Holdout, Match, Planted, Ranking, Scores
+    from auditkit.results import AuditResult, Note, SelfCheck
+    from auditkit.scores import ClassTables, Evaluation, Holdout, Match, Planted, Ranking, Scores
+    from auditkit.showing import Figure, Gallery, GalleryRow, Mark, Section, Shown
     from auditkit.store import Run
     from auditkit.subject import Recipe, Subject, Task
-    from auditkit.tasks import ClassificationTask, RegressionTask
+    from auditkit.tasks import ClassificationTask, Documents, LanguageModelTask, RegressionTask
 
     __version__: str
 
@@ -44,11 +36,18 @@ __all__ = [
     "AuditResult",
     "ClassTables",
     "ClassificationTask",
+    "Documents",
+    "Engine",
+    "Evaluation",
     "Figure",
     "Findings",
     "ForwardINF",
+    "Gallery",
+    "GalleryRow",
     "Holdout",
     "ImagePreview",
+    "LanguageModelTask",
+    "Mark",
     "Match",
     "Note",
     "Planted",
@@ -64,6 +63,7 @@ __all__ = [
     "Section",
     "SelfCheck",
     "Settings",
+    "Shown",
     "Silent",
     "SourceOptions",
     "Subject",
@@ -77,10 +77,8 @@ __all__ = [
 ]
 
 _HOMES = {
-    "audit": (
-        "Audit AuditClass AuditContext AuditResult Figure Note Requirements Section SelfCheck "
-        "Settings"
-    ),
+    "audit": "Audit AuditClass Requirements",
+    "context": "AuditContext Engine Settings",
     "engine": "ForwardINF UpdateSettings",
     "findings": "Findings",
     "hookspecs": "SourceOptions hookimpl",
@@ -88,10 +86,12 @@ _HOMES = {
     "pool": "Pool",
     "preview": "ImagePreview RowPreview TextPreview",
     "progress": "Progress Silent",
-    "scores": "ClassTables Holdout Match Planted Ranking Scores",
+    "results": "AuditResult Note SelfCheck",
+    "scores": "ClassTables Evaluation Holdout Match Planted Ranking Scores",
+    "showing": "Figure Gallery GalleryRow Mark Section Shown",
     "store": "Run",
     "subject": "Recipe Subject Task",
-    "tasks": "ClassificationTask RegressionTask",
+    "tasks": "ClassificationTask Documents LanguageModelTask RegressionTask",
 }
 """The public names by the module they live in."""
 

@@ -55,6 +55,23 @@ def mapped(batch: Batch, change: Callable[[Tensor], Tensor]) -> Batch:
     return batch
 
 
+def sliced(batch: Batch, where: slice) -> Batch:
+    """Some of the batch's examples, also of what is a text or an object for each of them."""
+    if isinstance(batch, Sequence) and not isinstance(batch, str | bytes):
+        if not any(_is_nested(part) for part in batch):
+            return batch[where]
+        parts = (sliced(part, where) for part in batch)
+        return type(batch)(*parts) if hasattr(batch, "_fields") else tuple(parts)
+    if isinstance(batch, Mapping):
+        return {key: sliced(value, where) for key, value in batch.items()}
+    return batch[where] if isinstance(batch, Tensor) else batch
+
+
 def every(pool: Pool) -> Positions:
     """All positions of the pool, in order."""
     return np.arange(len(pool), dtype=np.int64)
+
+
+def _is_nested(part: object) -> bool:
+    """Whether it is a batch itself, and not what one example has."""
+    return isinstance(part, Tensor | Mapping | Sequence) and not isinstance(part, str | bytes)

@@ -11,14 +11,27 @@ from typing import Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from auditkit.audit import Audit, Requirements, Settings
+from auditkit.audit import Audit, Requirements
+from auditkit.context import Settings
 
 SCALARS = (bool, int, float, str, Path)
 """The types a setting may have, beside a `Literal` of them and any of these or None."""
 
 RESERVED = frozenset(
     {"batch_size", "debug", "device", "drop", "embeddings", "evaluation", "fail_on", "help", "id"}
-    | {"label", "out", "quiet", "seed", "subject", "text", "top", "trusted", "verbose"}
+    | {
+        "label",
+        "model",
+        "no_model",
+        "out",
+        "quiet",
+        "seed",
+        "subject",
+        "text",
+        "top",
+        "trusted",
+        "verbose",
+    }
 )
 """Names of the options every audit's command has; no setting may be called so."""
 

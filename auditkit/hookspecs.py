@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING
 
 import pluggy
 
-from auditkit.audit import AuditClass, AuditResult, Section
+from auditkit.audit import AuditClass
 from auditkit.progress import SILENT, Progress
+from auditkit.results import AuditResult
+from auditkit.showing import Section
 from auditkit.subject import Subject
 
 if TYPE_CHECKING:
@@ -45,6 +47,10 @@ class SourceOptions:
         drop: columns that are not features.
         embeddings: whether the path holds an array of embeddings.
         trusted: a path of the same kind as the subject's, with labels known to be right.
+        model: whether a model is to be trained where the data comes without one; if not, folders
+            may be flat, labels may be missing, and the subject has no task.
+        unlabelled: whether the second path may hold examples without labels.
+        checkpoint: the local folder of a language model that was trained on the subject's texts.
         seed: for the model that is trained where the data comes without one.
         device: torch's name of the device to train it on.
         batch_size: None lets the source choose.
@@ -58,6 +64,9 @@ class SourceOptions:
     drop: Sequence[str] = ()
     embeddings: bool = False
     trusted: Path | None = None
+    model: bool = True
+    unlabelled: bool = False
+    checkpoint: Path | None = None
     seed: int = 0
     device: str = "cpu"
     batch_size: int | None = None

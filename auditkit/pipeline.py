@@ -6,25 +6,27 @@ say what was audited, the audit on the engine, the store and the report; plugins
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-import polars as pl
 from pydantic import ValidationError
 
 from auditkit import fingerprint, store
-from auditkit.audit import AuditClass, AuditContext, AuditResult, Note, Number, Section, Settings
+from auditkit.audit import AuditClass
+from auditkit.context import AuditContext, Settings
 from auditkit.devices import check_device
 from auditkit.engine import ForwardINF
 from auditkit.errors import AuditkitError, PluginError, SettingError, did_you_mean
 from auditkit.plugins import said
 from auditkit.progress import SILENT, Progress
-from auditkit.record import Job, Stages, run_record, subject_record
+from auditkit.record import Job, Stages, run_record, subject_record, work_key
 from auditkit.registry import Registry
-from auditkit.report.previews import preview_frame
+from auditkit.report.examples import shown_previews
 from auditkit.report.render import render
+from auditkit.results import AuditResult, Note, Number
 from auditkit.seeds import seeded
+from auditkit.showing import Section
 from auditkit.store import Run
 from auditkit.subject import Subject
 
@@ -42,6 +44,7 @@ def run(
     progress: Progress = SILENT,
     command: str | None = None,
     registry: Registry | None = None,
+    listener: Callable[[str], None] | None = None,
 ) -> Run:
     """Run an audit on a subject, store what it found and render its report.
 
@@ -57,6 +60,7 @@ def run(
         progress: where passes say how far they are.
         command: the command line to record.
         registry: the plugins to use; by default those installed.
+        listener: is told what the audit says while it runs, an estimate before long work.
 
     Raises:
         UnknownNameError: there is no audit of that name.
@@ -82,13 +86,22 @@ def run(
     with seeded(seed), store.writing(Path(out), audit_class.name, run_id) as (folder, final):
         with stages.time("reading"):
             about, notes = subject_record(subject, progress=progress), _data_notes(subject)
+        work = store.Work(Path(out), lambda: work_key(job, about))
         with stages.time("audit"):
-            result = _audit(job, notes, progress)
+            result = _audit(job, notes, progress, work, listener)
         with stages.time("previews"):
-            previews = _previews(job, result)
+            previews = shown_previews(
+                subject,
+                result,
+                _sections(audit_class, result, registry),
+                audit=audit_class.name,
+                judged=result.judged or audit_class.judged,
+                top=top,
+            )
         record = run_record(job, result, about, run_id, stages.seconds)
         store.write_result(folder, record, result, previews)
         render_report(Run(folder, record), audit_class, registry=registry)
+    work.remove()
     finished = Run(final, record)
     registry.audit_finished(finished)
     return replace(finished, warnings=tuple(registry.warnings[told:]))
@@ -132,42 +145,60 @@ def render_report(run: Run, audit: AuditClass, *, registry: Registry) -> Path:
         StoreError: the run cannot be read, or the report not be written.
         PluginError: the audit fails to make sections of its own result.
     """
+    sections = _sections(audit, run.result, registry)
+    with store.writable(run.path.parent):
+        return render(run, sections, template_folders=registry.template_folders())
+
+
+def _sections(audit: AuditClass, result: AuditResult, registry: Registry) -> list[Section]:
+    """The sections of an audit's report, its own and those that plugins add."""
     try:
-        sections: list[Section] = list(audit().sections(run.result))
+        own = list(audit().sections(result))
     except AuditkitError:
         raise
     except Exception as error:
         raise PluginError(
             f"The {audit.name} audit failed to make the sections of its report with {said(error)}."
         ) from error
-    sections += registry.report_sections(audit.name, run.result)
-    with store.writable(run.path.parent):
-        return render(run, sections, template_folders=registry.template_folders())
+    return [*own, *registry.report_sections(audit.name, result)]
 
 
-def _audit(job: Job, notes: list[Note], progress: Progress) -> AuditResult:
+def _audit(
+    job: Job,
+    notes: list[Note],
+    progress: Progress,
+    work: store.Work,
+    listener: Callable[[str], None] | None,
+) -> AuditResult:
     """The audit's result, with every note that came up on the way."""
     subject = job.subject
-    engine = ForwardINF(
-        subject.task,
-        train=subject.train,
-        checkpoints=subject.checkpoints,
-        recipe=subject.recipe,
-        fresh=subject.fresh,
-        pretrained=subject.pretrained,
-        seed=job.seed,
-        device=job.device,
-        batch_size=job.batch_size,
-        progress=progress,
-        warn=lambda text: notes.append(Note(level="warning", text=text)),
+    engine = (
+        None
+        if subject.task is None
+        else ForwardINF(
+            subject.task,
+            train=subject.train,
+            checkpoints=subject.checkpoints,
+            recipe=subject.recipe,
+            fresh=subject.fresh,
+            pretrained=subject.pretrained,
+            seed=job.seed,
+            device=job.device,
+            batch_size=job.batch_size,
+            progress=progress,
+            warn=lambda text: notes.append(Note(level="warning", text=text)),
+        )
     )
     context = AuditContext(
         subject=subject,
         settings=job.settings,
-        engine=engine,
+        scoring=engine,
         seed=job.seed,
+        device=job.device,
         progress=progress,
         notes=notes,
+        workplace=work.folder,
+        listener=listener,
     )
     result: object = job.audit().audit(context)
     if not isinstance(result, AuditResult):
@@ -177,25 +208,6 @@ def _audit(job: Job, notes: list[Note], progress: Progress) -> AuditResult:
         )
     every = [*notes, *result.notes]
     return replace(result, notes=tuple(dict.fromkeys(every)))
-
-
-def _previews(job: Job, result: AuditResult) -> pl.DataFrame:
-    """What the reader sees of the examples the report shows."""
-    pool = job.subject.train if job.audit.judged == "train" else job.subject.queries
-    if pool is None:
-        raise PluginError(
-            f"The {job.audit.name} audit judges queries and ran without any: its requirements must "
-            'say `queries="required"`.'
-        )
-    judged = result.findings.frame["example_id"].unique(maintain_order=True)
-    unknown = set(judged) - set(pool.ids)
-    if unknown:
-        raise PluginError(
-            f"The {job.audit.name} audit found {min(unknown)!r}, which is no example of the pool "
-            f"it judges ({job.audit.judged}): take ids from that pool, or set `judged`."
-        )
-    shown = judged.head(job.top)
-    return preview_frame(pool, shown.to_list())
 
 
 def _data_notes(subject: Subject) -> list[Note]:

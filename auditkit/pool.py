@@ -47,9 +47,12 @@ class Pool:
         ids: one string per example; by default the position, as a string.
         metadata: a frame with one row per example, in the same order.
         preview: gives what a reader sees of the example at a position; guessed by default.
+        label: the metadata column that holds the labels as people read them, if one does.
+        contents: the metadata columns that the examples consist of; others only describe them.
 
     Raises:
-        PoolError: no examples; ids or metadata of another length; ids that are not unique strings.
+        PoolError: no examples; ids or metadata of another length; ids that are not unique strings;
+            a label or contents that are no column of the metadata.
     """
 
     def __init__(
@@ -59,6 +62,8 @@ class Pool:
         ids: Sequence[str] | None = None,
         metadata: pl.DataFrame | None = None,
         preview: Callable[[int], Preview | None] | None = None,
+        label: str | None = None,
+        contents: Sequence[str] = (),
     ) -> None:
         self.dataset = dataset
         if len(dataset) == 0:
@@ -70,6 +75,13 @@ class Pool:
                 "give one row per example, in the same order."
             )
         self.metadata = pl.DataFrame({"id": self.ids}) if metadata is None else metadata
+        unknown = {*contents, *([] if label is None else [label])}.difference(self.metadata.columns)
+        if unknown:
+            raise PoolError(
+                f"The metadata frame has no column {min(unknown)!r}, named as label or contents: "
+                f"there are {', '.join(self.metadata.columns)}."
+            )
+        self.label, self.contents = label, tuple(contents)
         self._preview = preview
         self._positions: dict[str, int] | None = None
 
@@ -80,13 +92,22 @@ class Pool:
         ids: Sequence[str] | None = None,
         metadata: pl.DataFrame | None = None,
         preview: Callable[[int], Preview | None] | None = None,
+        label: str | None = None,
+        contents: Sequence[str] = (),
     ) -> Pool:
         """A pool of the rows of numpy arrays or torch tensors, as (inputs, labels, ...) tuples.
 
         Raises:
             PoolError: no arrays, or arrays of different lengths.
         """
-        return cls(ArrayDataset(*arrays), ids=ids, metadata=metadata, preview=preview)
+        return cls(
+            ArrayDataset(*arrays),
+            ids=ids,
+            metadata=metadata,
+            preview=preview,
+            label=label,
+            contents=contents,
+        )
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -118,6 +139,8 @@ class Pool:
             ids=[self.ids[place] for place in places],
             metadata=self.metadata[places],
             preview=lambda position: self.preview(int(places[position])),
+            label=self.label,
+            contents=self.contents,
         )
 
     def joined(self, other: Pool) -> Pool:

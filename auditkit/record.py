@@ -13,10 +13,12 @@ from datetime import UTC, datetime
 from pydantic import ValidationError
 
 from auditkit import fingerprint
-from auditkit.audit import AuditClass, AuditResult, Settings
+from auditkit.audit import AuditClass
+from auditkit.context import Settings
 from auditkit.errors import PluginError
 from auditkit.plugins import DISTRIBUTION, Candidate, version_of
 from auditkit.progress import SILENT, Progress
+from auditkit.results import AuditResult
 from auditkit.store import RunRecord, SubjectRecord
 from auditkit.subject import Subject
 
@@ -57,18 +59,36 @@ class Stages:
 
 def subject_record(subject: Subject, *, progress: Progress = SILENT) -> SubjectRecord:
     """What was audited, well enough to know it again; reads all of the train pool."""
+    task = subject.task
     return SubjectRecord(
         name=subject.name,
         description=tuple(subject.description),
-        task=type(subject.task).__name__,
-        parameters=sum(weight.numel() for weight in subject.task.model.parameters()),
+        task=None if task is None else type(task).__name__,
+        parameters=0 if task is None else sum(p.numel() for p in task.model.parameters()),
         examples=len(subject.train),
         queries=None if subject.queries is None else len(subject.queries),
         checkpoints=len(subject.checkpoints),
-        class_names=subject.task.class_names,
-        weights=fingerprint.of_weights(subject.task.model),
+        class_names=None if task is None else task.class_names,
+        weights=None if task is None else fingerprint.of_weights(task.model),
         data=fingerprint.of_pool(subject.train, progress=progress),
     )
+
+
+def work_key(job: Job, about: SubjectRecord) -> str:
+    """A name for the unfinished work of a run: the same whenever the run would be the same.
+
+    Queries count by their ids and examples, as the train pool does.
+    """
+    asked = job.subject.queries
+    facts = {
+        "auditkit": version_of(DISTRIBUTION),
+        "settings": job.settings.model_dump(mode="json"),
+        "seed": job.seed,
+        "weights": about.weights,
+        "data": about.data,
+        "queries": None if asked is None else fingerprint.of_pool(asked),
+    }
+    return f"{job.audit.name}-{fingerprint.of_example(facts)[:12]}"
 
 
 def run_record(
@@ -102,6 +122,7 @@ def run_record(
             notes=tuple(result.notes),
             self_check=result.self_check,
             tables=tuple(result.tables),
+            judged=result.judged or job.audit.judged,
         )
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
-from auditkit.audit import Audit, AuditClass, AuditResult, Section
+from auditkit.audit import Audit, AuditClass
 from auditkit.declarations import problems_of
 from auditkit.errors import (
     AuditkitError,
@@ -33,6 +33,8 @@ from auditkit.plugins import (
     said,
     version_of,
 )
+from auditkit.results import AuditResult
+from auditkit.showing import Section
 from auditkit.subject import Subject
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What the engine gives: `Scores` of influence, and `Holdout` measurements.
+"""What the engine gives: `Scores` of influence, `Holdout` measurements, and what the model says.
 
 A score above zero makes the training example a **proponent** of the query: training on it
 lowered the query's measure. A score below zero makes it an **opponent**. This is the only place
@@ -202,6 +202,23 @@ class Strongest:
             self._lowest.astype(np.float32),
             self._measure,
         )
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What the trained model says of each example of a pool.
+
+    Attributes:
+        ids: the examples.
+        loss: float32 [example].
+        outputs: float32 [example, k]; class scores or predictions; None where the task has none.
+        targets: int64 [example], the labels, or float32 [example, k]; None as well.
+    """
+
+    ids: tuple[str, ...]
+    loss: Floats
+    outputs: Floats | None = None
+    targets: npt.NDArray[np.int64] | Floats | None = None
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,15 @@ findings.csv        the same
 previews.parquet    what the reader sees of the examples the report shows
 tables/NAME.parquet further frames of the audit
 report.html
+
+Beside runs there may be hidden folders of work that was interrupted (`Work`).
 """
 
 from __future__ import annotations
 
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,9 +25,10 @@ from pathlib import Path
 import polars as pl
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from auditkit.audit import AuditResult, Note, Number, SelfCheck
 from auditkit.errors import StoreError, UnknownNameError, did_you_mean
 from auditkit.findings import Findings
+from auditkit.results import AuditResult, Note, Number, SelfCheck
+from auditkit.showing import PoolName
 
 FORMAT = 1
 """The version of the run folder's layout; a reader refuses newer ones."""
@@ -35,20 +38,20 @@ class SubjectRecord(BaseModel):
     """What was audited, well enough to know it again.
 
     `weights` and `data` are SHA-256 sums of the model's state and of the train pool's ids and
-    examples.
+    examples; `task` and `weights` are null where there is no model.
     """
 
     model_config = ConfigDict(frozen=True)
 
     name: str
     description: tuple[str, ...]
-    task: str
+    task: str | None
     parameters: int
     examples: int
     queries: int | None
     checkpoints: int
     class_names: tuple[str, ...] | None
-    weights: str
+    weights: str | None
     data: str
 
 
@@ -83,6 +86,7 @@ class RunRecord(BaseModel):
     notes: tuple[Note, ...]
     self_check: SelfCheck | None
     tables: tuple[str, ...]
+    judged: PoolName
 
 
 @dataclass(frozen=True)
@@ -124,6 +128,7 @@ class Run:
             notes=self.record.notes,
             tables=tables,
             self_check=self.record.self_check,
+            judged=self.record.judged,
         )
 
 
@@ -155,6 +160,37 @@ def writing(out: Path, audit: str, run_id: str) -> Iterator[tuple[Path, Path]]:
         if is_new and not final.exists():
             with suppress(OSError):  # another run may have moved in
                 out.rmdir()
+
+
+class Work:
+    """Where a run keeps work that it will go on with if it is interrupted.
+
+    Args:
+        out: the folder that holds runs.
+        key: gives a name that is the same whenever the run would be the same; asked for only
+            where there is work to keep.
+    """
+
+    def __init__(self, out: Path, key: Callable[[], str]) -> None:
+        self._out, self._key = out, key
+        self._path: Path | None = None
+
+    def folder(self) -> Path:
+        """The folder, hidden beside the runs; made where it is not there.
+
+        Raises:
+            StoreError: it cannot be made.
+        """
+        path = self._path or self._out / f".{self._key()}.unfinished"
+        with writable(self._out):
+            path.mkdir(parents=True, exist_ok=True)
+        self._path = path
+        return path
+
+    def remove(self) -> None:
+        """Remove the folder, if it was made, and all in it."""
+        if self._path is not None:
+            shutil.rmtree(self._path, ignore_errors=True)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias, Union
 
-from auditkit.errors import MissingOutputsError, SettingError, TaskError
+from auditkit.errors import MissingOutputsError, SettingError, TaskError, UsageError
 from auditkit.pool import Pool
 
 if TYPE_CHECKING:
@@ -18,8 +18,12 @@ if TYPE_CHECKING:
     Batch: TypeAlias = Union[Tensor, Sequence["Batch"], Mapping[str, "Batch"]]
     """What a data loader gives: a tensor, or a tuple, list or mapping of batches."""
 
-Likelihood: TypeAlias = Literal["categorical", "gaussian"]
-"""How outputs are judged: cross-entropy on class scores, or squared error."""
+Likelihood: TypeAlias = Literal["categorical", "gaussian", "tokens"]
+"""How outputs are judged: cross-entropy on class scores, squared error, or the mean over tokens of
+cross-entropy on their scores."""
+
+NOT_COUNTED = -100
+"""The label of a token that is not to be predicted, as torch and Hugging Face have it."""
 
 TARGET_KEYS = ("label", "labels", "target", "targets", "y")
 """Under which key a mapping batch may hold its targets; the first one present is taken."""
@@ -60,12 +64,26 @@ class Task(ABC):
     def outputs(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         """Class scores [batch, class] and labels [batch], or predictions and targets [batch, k].
 
+        With `likelihood="tokens"`, scores [batch, token, class] and labels [batch, token], of which
+        `NOT_COUNTED` are left out.
+
         Raises:
             MissingOutputsError: the task does not define it.
         """
         raise MissingOutputsError(
             f"{type(self).__name__} does not define `outputs`, which this needs: add a method "
             "`outputs(model, batch)` that returns (class scores, labels), and set `likelihood`."
+        )
+
+    def token_measure(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        """A measure of each token, and which of them count: both [batch, token].
+
+        Raises:
+            MissingOutputsError: the task's examples have no tokens.
+        """
+        raise MissingOutputsError(
+            f"{type(self).__name__} does not define `token_measure`, so what it measures cannot be "
+            "told apart by token: take a LanguageModelTask, or leave `tokens` out."
         )
 
     def with_targets(self, batch: Batch, targets: Tensor) -> Batch:
@@ -156,7 +174,8 @@ class Subject:
     """What an audit is given.
 
     Attributes:
-        task: the trained model and its losses.
+        task: the trained model and its losses; None for data without a model, which few audits
+            take.
         train: the train pool: what the model was trained on, and what may be blamed.
         queries: what is explained, or a trusted set; what it means is the audit's to say.
         checkpoints: earlier or sibling weights of the model: state dicts, or paths of files that
@@ -168,7 +187,7 @@ class Subject:
         description: sentences on where the subject came from and what of it is used.
     """
 
-    task: Task
+    task: Task | None = None
     train: Pool
     queries: Pool | None = None
     checkpoints: Sequence[Mapping[str, Tensor] | Path | str] = ()
@@ -177,6 +196,19 @@ class Subject:
     pretrained: Mapping[str, Tensor] | None = None
     name: str = "subject"
     description: Sequence[str] = ()
+
+    def required_task(self) -> Task:
+        """The task, where there is one.
+
+        Raises:
+            UsageError: the subject has no model.
+        """
+        if self.task is None:
+            raise UsageError(
+                f"The subject {self.name} has no model, and this needs one: give "
+                "`Subject(task=...)`, or leave out --no-model."
+            )
+        return self.task
 
 
 def _like(targets: Tensor, old: Batch) -> Tensor:

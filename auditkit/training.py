@@ -7,6 +7,7 @@ replays of `auditkit.engine.holdout`, and retraining as ground truth.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -83,9 +84,10 @@ def epochs(
         recipe: how to train; `recipe.epochs` is not read, `count` is.
         count: how many epochs, and the length of the learning-rate schedule.
         positions: the examples to train on; by default all.
-        left_out: examples among them that are taken out of their batches. The order and the
-            batches of the others are those they would have with them, so that two trainings of one
-            seed differ by these examples and by little else.
+        left_out: examples among them that are taken out of their batches. The order, the batches
+            and the learning rates of the others are those they would have with them, so that two
+            trainings of one seed differ by these examples and by little else. A batch of which none
+            is left makes no step; an example left alone joins a batch beside its own.
         targets: int64 [len(pool)]; labels to train on in place of the pool's own.
         keep_probabilities: whether epochs bring class probabilities; needs class outputs.
         seed: for the order of the examples.
@@ -109,16 +111,16 @@ def epochs(
     model.to(device)
     optimizer = make_optimizer(model, recipe)
     cuts = _cuts(len(chosen), recipe.batch_size)
-    scheduler = (
-        torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(len(cuts) * count, 1))
-        if recipe.schedule == "cosine"
-        else None
-    )
+    rates = [float(group["lr"]) for group in optimizer.param_groups]
     for number in range(1, count + 1):
         model.train()
         order = shuffler.permutation(len(chosen))
         losses, logs = _unknown(len(chosen)), None
-        for places in _remaining([order[cut] for cut in cuts], kept):
+        for step, places in _remaining([order[cut] for cut in cuts], kept):
+            if recipe.schedule == "cosine":
+                done = ((number - 1) * len(cuts) + step) / (count * len(cuts))
+                for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                    group["lr"] = rate * _annealed(done)
             with differentiable():
                 batch = collate(pool, chosen[places], device=device)
                 if targets is not None:
@@ -133,8 +135,6 @@ def epochs(
                     loss = task.loss(model, batch)
                 per_example(loss, pool, chosen[places])
                 _descend(model, optimizer, loss.mean())
-            if scheduler is not None:
-                scheduler.step()
             losses[places] = loss.detach().float().cpu()
         yield Epoch(number, losses, logs)
 
@@ -278,19 +278,31 @@ def _cuts(count: int, batch_size: int) -> list[slice]:
     return [slice(start, stop) for start, stop in zip(starts, [*starts[1:], count], strict=True)]
 
 
-def _remaining(parts: list[Positions], kept: npt.NDArray[np.bool_]) -> list[Positions]:
-    """The batches without what is not kept, bool [place]; one left alone joins a neighbour."""
-    if kept.all():
-        return parts
+def _remaining(parts: list[Positions], kept: npt.NDArray[np.bool_]) -> list[tuple[int, Positions]]:
+    """The batches without what is not kept, bool [place]; one left alone joins a neighbour.
+
+    Each with its number among all batches, which its learning rate goes by.
+    """
     joins = len(parts[0]) > 1
-    found: list[Positions] = []
-    for part in parts:
+    found: list[tuple[int, Positions]] = []
+    for number, part in enumerate(parts):
         rest = part[kept[part]]
-        if joins and found and 1 in (len(rest), len(found[-1])):
-            found[-1] = np.concatenate([found[-1], rest])
+        if kept.all():
+            found.append((number, rest))
+        elif joins and found and 1 in (len(rest), len(found[-1][1])):
+            first, before = found[-1]
+            found[-1] = first, np.concatenate([before, rest])
         elif len(rest) > 0:
-            found.append(rest)
+            found.append((number, rest))
     return found
+
+
+def _annealed(done: float) -> float:
+    """The share of the learning rate that is taken when a share of the training is done.
+
+    Cosine annealing without restarts (Loshchilov and Hutter 2017, equation 5).
+    """
+    return (1 + math.cos(math.pi * done)) / 2
 
 
 def _unknown(*shape: int) -> Tensor:

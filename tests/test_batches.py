@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from auditkit import Pool
-from auditkit.batches import batches, collate, every, to_device
+from auditkit.batches import batches, collate, every, sliced, to_device
 from auditkit.pool import Positions
 
 CPU = torch.device("cpu")
@@ -112,3 +112,11 @@ def test_named_tuples_keep_their_names() -> None:
 def test_what_is_no_tensor_stays() -> None:
     batch = {"text": "abc", "raw": b"\x00", "none": None, "x": torch.ones(1)}
     assert to_device(batch, CPU) == batch
+
+
+def test_a_part_of_a_batch_has_its_texts_too() -> None:
+    batch = {"x": torch.arange(3), "pair": [("a", "b", "c"), ["d", "e", "f"]], "name": ["g"] * 3}
+    found = sliced(batch, slice(1, 2))
+    assert found["x"].tolist() == [1]
+    assert [list(part) for part in found["pair"]] == [["b"], ["e"]]
+    assert found["name"] == ["g"]

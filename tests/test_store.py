@@ -32,6 +32,7 @@ RESULT = AuditResult(
     notes=(Note(level="warning", text="careful"),),
     tables={"pairs": pl.DataFrame({"left": [1, 2], "right": [3, 4]})},
     self_check=SelfCheck(queries=4, candidates=8, top1=0.75, top5=1.0),
+    judged="train",
 )
 PREVIEWS = pl.DataFrame({"example_id": ["a"], "text": ["hello"]})
 
@@ -50,7 +51,7 @@ def record(run_id: str = "abc123", *, age: int = 0) -> RunRecord:
         settings={"limit": 3}, seed=0, device="cpu", batch_size=None, top=200,
         versions={"torch": "2"}, seconds={"audit": 0.1}, peak_memory=1,
         answer=RESULT.answer, rate=RESULT.rate, summary=RESULT.summary, notes=tuple(RESULT.notes),
-        self_check=RESULT.self_check, tables=tuple(RESULT.tables),
+        self_check=RESULT.self_check, tables=tuple(RESULT.tables), judged="train",
     )  # fmt: skip
 
 

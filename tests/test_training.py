@@ -407,6 +407,35 @@ def test_examples_left_out_are_taken_out_of_their_batches(pool: Pool) -> None:
         assert torch.isnan(epoch.log_probabilities[:, 0]).nonzero()[:, 0].tolist() == out.tolist()
 
 
+def test_batches_that_stay_keep_their_learning_rates(pool: Pool) -> None:
+    rates: list[tuple[float, float]] = []
+
+    class Rated(ClassificationTask):
+        def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+            rates.append((float(batch[0][0, 0]), self.optimizer.param_groups[0]["lr"]))
+            return super().loss(model, batch)
+
+    def taken(left_out: np.ndarray | None) -> list[tuple[float, float]]:
+        rates.clear()
+        task = Rated(network())
+
+        def make(weights: list[nn.Parameter]) -> torch.optim.Optimizer:
+            task.optimizer = torch.optim.SGD(weights, lr=0.1)
+            return task.optimizer
+
+        recipe = Recipe(optimizer=make, batch_size=1, schedule="cosine")
+        list(epochs(task.model, task, pool, recipe, count=2, left_out=left_out))
+        return list(rates)
+
+    out = np.arange(0, 90, 3)
+    gone = {float(pool[place][0][0]) for place in out}
+    assert taken(out) == [own for own in taken(None) if own[0] not in gone]
+    steps = np.arange(180)
+    assert [rate for _, rate in taken(None)] == pytest.approx(
+        0.05 * (1 + np.cos(np.pi * steps / 180))
+    )
+
+
 @pytest.mark.parametrize("stays", [[0, 1, 2], [7], list(range(40))])
 def test_no_example_is_alone_in_its_batch_where_others_were_left_out(
     pool: Pool, stays: list[int]

@@ -5,14 +5,16 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from auditkit.audit import AuditClass, Number
+from auditkit.audit import AuditClass
 from auditkit.cli.options import (
     FILE,
+    FOLDER,
     RunOptions,
     given_settings,
     run_options,
@@ -24,6 +26,7 @@ from auditkit.cli.terminal import Terminal
 from auditkit.hookspecs import SourceOptions
 from auditkit.progress import Progress
 from auditkit.registry import Registry
+from auditkit.results import Number
 
 if TYPE_CHECKING:
     from auditkit.store import Run
@@ -36,16 +39,35 @@ FIRST = 10
 def audit_command(audit: AuditClass) -> click.Command:
     """`auditkit NAME SUBJECT`, with an option for each setting of the audit."""
     parameters: list[click.Parameter] = [click.Argument(["subject"])]
-    if audit.requirements.queries == "required":
+    needs = audit.requirements
+    by_path = needs.second == "evaluation"
+    if needs.queries != "unused" and by_path:
         parameters.append(click.Argument(["evaluation"], type=FILE, required=False))
     parameters += setting_options(audit)
-    if audit.requirements.queries == "optional":
+    if needs.queries != "unused" and not by_path:
         parameters.append(
             click.Option(
                 ["--trusted"],
                 type=FILE,
                 metavar="PATH",
                 help="Data of the same kind as SUBJECT, with labels known to be right.",
+            )
+        )
+    if needs.model == "optional":
+        parameters.append(
+            click.Option(
+                ["--no-model", "no_model"],
+                is_flag=True,
+                help="Look at the data alone; nothing is trained and no model asked.",
+            )
+        )
+    if needs.language:
+        parameters.append(
+            click.Option(
+                ["--model"],
+                type=FOLDER,
+                metavar="DIR",
+                help="The local folder of the language model that was trained on SUBJECT's texts.",
             )
         )
     parameters += [*subject_options(), *run_options(audit.fail_on), *voice_parameters()]
@@ -71,7 +93,10 @@ def _run(ctx: click.Context, audit: AuditClass, values: Mapping[str, object]) ->
     options = RunOptions.of(values)
     check_device(options.device)
     with terminal.progress() as progress:
-        source = _source_options(values, options, progress)
+        source = replace(
+            _source_options(values, options, progress),
+            unlabelled=audit.requirements.labels == "optional",
+        )
         subject = registry.load_subject(str(values["subject"]), source)
     run = run_audit(
         audit, subject, options, settings=given_settings(audit, values), registry=registry,
@@ -107,6 +132,7 @@ def run_audit(
             progress=progress,
             command=shlex.join(["auditkit", *sys.argv[1:]]),
             registry=registry,
+            listener=terminal.say,
         )
 
 
@@ -165,6 +191,8 @@ def _source_options(
         drop=tuple(map(str, drop)) if isinstance(drop, tuple) else (),
         embeddings=bool(values["embeddings"]),
         trusted=path("trusted"),
+        model=not values.get("no_model", False),
+        checkpoint=path("model"),
         seed=options.seed,
         device=options.device,
         batch_size=options.batch_size,

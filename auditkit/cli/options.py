@@ -10,9 +10,10 @@ from typing import Literal, get_args, get_origin
 import click
 from pydantic.fields import FieldInfo
 
-from auditkit.audit import AuditClass, Number
+from auditkit.audit import AuditClass
 from auditkit.cli.terminal import Terminal
 from auditkit.declarations import value_type
+from auditkit.results import Number
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
 FILE = click.Path(path_type=Path)

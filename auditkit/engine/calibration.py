@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from auditkit.audit import SelfCheck
 from auditkit.batches import batches
 from auditkit.errors import SignError
 from auditkit.pool import Pool, Positions
+from auditkit.results import SelfCheck
 from auditkit.scores import Floats
 from auditkit.seeds import stream
 from auditkit.subject import Task

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from auditkit.batches import batches
 from auditkit.engine.curvature import Preconditioner
-from auditkit.engine.outputs import outputs_and_slopes, times_curvature
+from auditkit.engine.outputs import judged
 from auditkit.engine.passes import Weights
 from auditkit.gradients import plain_kernels
 from auditkit.pool import Pool, Positions
@@ -104,16 +104,17 @@ def _operator(
     responses = []
     for _, batch in batches(pool, positions, batch_size=_BATCH, device=device):
         with plain_kernels(model):
-            outputs, slopes = outputs_and_slopes(task, model, batch)
+            outputs = judged(task, model, batch)
         pushed = [
-            _pushed(outputs, own, {name: part[q] for name, part in directions.items()})
+            _pushed(outputs.values, own, {name: part[q] for name, part in directions.items()})
             for q in range(count)
         ]
-        responses.append(torch.stack([(part * slopes).sum(dim=1) for part in pushed]))
+        change = torch.stack([part * outputs.slopes for part in pushed])
+        responses.append(change.flatten(start_dim=2).sum(dim=2))
         for q, part in enumerate(pushed):
-            back = times_curvature(task, outputs.detach(), part) / len(positions)
+            back = outputs.times_curvature(part) / len(positions)
             found = torch.autograd.grad(
-                outputs, list(own.values()), back, retain_graph=True, allow_unused=True
+                outputs.values, list(own.values()), back, retain_graph=True, allow_unused=True
             )
             for name, slope in zip(own, found, strict=True):
                 if slope is not None:
@@ -137,7 +138,7 @@ def _pushed(outputs: Tensor, weights: Weights, direction: Weights) -> Tensor:
 
 def _inner(one: Weights, other: Weights) -> Tensor:
     """Inner products of stacked directions, one per query, [q]."""
-    parts = [(one[name] * other[name]).flatten(start_dim=1).sum(dim=1) for name in one]
+    parts = [(one[name] * other[name]).reshape(len(one[name]), -1).sum(dim=1) for name in one]
     return torch.stack(parts).sum(dim=0)
 
 

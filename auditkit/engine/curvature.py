@@ -5,11 +5,8 @@ weight decay, the update is the one an influence function makes (Koh and Liang 2
 gradient counts less along directions that much of the training data holds fast. `ggn` solves with
 H itself (`ggn.py`, `cg.py`); `kfac`, `ekfac` and `diagonal` with approximations of it.
 
-These are estimated on a sample of the training examples from gradients at *sampled* targets, one
-draw per example, whose covariance is the Gauss-Newton matrix of the outputs exactly (Martens 2020,
-section 5): labels drawn from the predicted probabilities for cross-entropy, and random signs for
-squared error. A task without outputs falls back to its own losses under random signs
-(the empirical Fisher matrix).
+These are estimated from gradients per example of sums of outputs, whose mean square is H
+(`probes.py`).
 """
 
 from __future__ import annotations
@@ -18,20 +15,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from auditkit.batches import batches, every
 from auditkit.checks import output_table
 from auditkit.engine.kfac import Factors, Moments, Sums
 from auditkit.engine.layers import Dense, Part
+from auditkit.engine.outputs import shares_of
 from auditkit.engine.passes import Function, Weights, at_least_single
 from auditkit.engine.per_example import Reader, block_of
+from auditkit.engine.probes import Probes, make_probes
 from auditkit.gradients import gradient
-from auditkit.pool import Pool, Positions
+from auditkit.pool import Pool
 from auditkit.progress import SILENT, Progress
-from auditkit.seeds import stream
 from auditkit.subject import Task
 
 if TYPE_CHECKING:
@@ -47,7 +43,6 @@ Preconditioner: TypeAlias = Callable[[Weights], dict[str, Tensor]]
 """From gradients to directions, both by parameter name and stacked: [q, *shape]."""
 
 _SAMPLE = 2_048
-_BATCH = 32
 _LARGEST_SIDE = 4_096
 """A layer with a longer side (a vocabulary) is left to the diagonal: factors cost its cube."""
 
@@ -95,7 +90,8 @@ class Curvature:
                 layer = self.layers[name]
                 packed = layer.pack(gradients)
                 directions |= layer.unpack(factors.solve(packed, ridge=ridge))
-            return {name: directions[name] for name in gradients}
+            # A layer that no example runs has no curvature but the ridge.
+            return {n: directions.get(n, part / ridge) for n, part in gradients.items()}
 
         return solve
 
@@ -111,28 +107,29 @@ def estimate(
     device: torch.device,
     progress: Progress = SILENT,
 ) -> Curvature:
-    """Estimate H on up to `sample` examples, by one backward pass per batch (EK-FAC: by two).
+    """Estimate H from up to `sample` probes, by one backward pass per batch (EK-FAC: by two).
 
     Args:
         kind: `diagonal`; or factors where layers have them, and the diagonal for the rest.
         task: gives the outputs.
         model: the trained model, in evaluation mode.
         pool: the train pool.
-        sample: how many examples; all of a smaller pool.
-        seed: for the sample and the drawn targets.
+        sample: how many probes.
+        seed: for what is drawn.
         device: where the model is.
         progress: is told of every batch.
     """
-    chosen = sampled_positions(pool, sample, seed)
-    generator = torch.Generator(device=device).manual_seed(seed)
-    drawn = sampled_function(task, generator)
+    probes = make_probes(
+        task, model, pool, most=sample, seed=seed, device=device, progress=progress
+    )
     reader = Reader(model, steady_function(task), pool, device=device)
     dense = {} if kind == "diagonal" else _factored(reader)
     sums = {name: Sums() for name in dense}
     squares = {part: torch.zeros(()) for part in reader.parts if part not in dense.values()}
-    with progress.step("estimating the curvature", len(chosen)) as step:
-        for where, batch in batches(pool, chosen, batch_size=_BATCH, device=device):
-            reading = reader.read(drawn, batch)
+    signs = torch.Generator(device=device).manual_seed(seed)
+    with progress.step("estimating the curvature", len(probes)) as step:
+        for batch in probes.batches():
+            reading = reader.read(probes.function, batch)
             for part, uses in reading.uses.items():
                 if isinstance(part, Dense) and part.name in dense:
                     sums[part.name].add(part, uses)
@@ -140,47 +137,19 @@ def estimate(
                     squares[part] = squares[part] + block_of(part, uses).squares()
             if reader.rest is not None:
                 squares[reader.rest] = squares[reader.rest] + _summed(
-                    drawn, model, batch, reader.rest
+                    probes.function, model, batch, reader.rest, signs
                 )
-            step.advance(len(where))
-    found = {name: own.factors(examples=len(chosen)) for name, own in sums.items()}
+            step.advance(len(reading.values))
+    found = {name: own.factors(examples=len(probes)) for name, own in sums.items()}
     factors = {name: own for name, own in found.items() if own is not None}
     if kind == "ekfac":
-        factors = _mended(factors, reader, drawn, pool, chosen, device=device, progress=progress)
+        factors = _mended(factors, reader, probes, progress=progress)
     diagonal: dict[str, Tensor] = {}
     for own_part, total in squares.items():
         size = sum(shape.numel() for shape in own_part.weights.values())
-        row = (total / len(chosen)).expand(1, size)
+        row = (total / len(probes)).expand(1, size)
         diagonal |= {name: own[0] for name, own in own_part.unpack(row).items()}
     return Curvature(diagonal, {name: dense[name] for name in factors}, factors)
-
-
-def sampled_positions(pool: Pool, sample: int, seed: int) -> Positions:
-    """A random sample of positions, in order; all of a pool that is no larger."""
-    count = min(sample, len(pool))
-    return np.sort(stream(seed, "curvature").permutation(every(pool))[:count])
-
-
-def sampled_function(task: Task, generator: torch.Generator) -> Function:
-    """A function whose gradients per example, drawn anew at every call, have covariance H."""
-
-    def drawn(model: nn.Module, batch: Batch) -> Tensor:
-        if not task.has_outputs or task.likelihood is None:
-            losses = task.loss(model, batch)
-            bits = torch.randint(0, 2, losses.shape, generator=generator, device=losses.device)
-            return losses * (2 * bits - 1)
-        outputs = output_table(task.outputs(model, batch)[0], task=type(task).__name__)
-        values = outputs.detach()
-        if task.likelihood == "categorical":
-            chances = values.to(at_least_single(values.dtype)).softmax(dim=1)
-            label = torch.multinomial(chances, 1, generator=generator)
-            slope = chances.scatter_add(1, label, -torch.ones_like(chances[:, :1]))
-        else:
-            bits = torch.randint(0, 2, values.shape, generator=generator, device=values.device)
-            slope = (2 * bits - 1) * (2 / values.shape[1]) ** 0.5
-        return (outputs * slope).sum(dim=1)
-
-    return drawn
 
 
 def steady_function(task: Task) -> Function:
@@ -189,7 +158,10 @@ def steady_function(task: Task) -> Function:
     def steady(model: nn.Module, batch: Batch) -> Tensor:
         if not task.has_outputs or task.likelihood is None:
             return task.loss(model, batch)
-        outputs = output_table(task.outputs(model, batch)[0], task=type(task).__name__)
+        found, targets = task.outputs(model, batch)
+        if task.likelihood == "tokens":
+            found = (found * shares_of(task, found.detach(), targets)).sum(dim=1)
+        outputs = output_table(found, task=type(task).__name__)
         return outputs @ torch.linspace(1, 2, outputs.shape[1]).to(outputs)
 
     return steady
@@ -213,13 +185,17 @@ def _factored(reader: Reader) -> dict[str, Dense]:
     }
 
 
-def _summed(function: Function, model: nn.Module, batch: Batch, part: Part) -> Tensor:
+def _summed(
+    function: Function, model: nn.Module, batch: Batch, part: Part, signs: torch.Generator
+) -> Tensor:
     """An estimate of the summed squares of a part's gradients per example, from the whole batch's.
 
-    The targets are drawn independently, so the cross terms between examples vanish in expectation
-    (Liu et al. 2023, Sophia, section 2.3).
+    Each example's gradient gets a random sign, so the cross terms between examples vanish in
+    expectation (Liu et al. 2023, Sophia, section 2.3).
     """
-    found = gradient(function(model, batch).sum(), model)
+    values = function(model, batch)
+    drawn = torch.randint(0, 2, values.shape, generator=signs, device=values.device)
+    found = gradient((values * (2 * drawn - 1)).sum(), model)
     own = {
         name: found[name].to_dense() if name in found else torch.zeros_like(weight)
         for name, weight in model.named_parameters()
@@ -230,21 +206,15 @@ def _summed(function: Function, model: nn.Module, batch: Batch, part: Part) -> T
 
 
 def _mended(
-    factors: Mapping[str, Factors],
-    reader: Reader,
-    drawn: Function,
-    pool: Pool,
-    chosen: Positions,
-    *,
-    device: torch.device,
-    progress: Progress,
+    factors: Mapping[str, Factors], reader: Reader, probes: Probes, *, progress: Progress
 ) -> dict[str, Factors]:
-    """The factors with second moments measured in their eigenbases, on the same sample."""
+    """The factors with second moments measured in their eigenbases, by the same probes."""
     moments = Moments(factors)
-    with progress.step("measuring second moments", len(chosen)) as step:
-        for where, batch in batches(pool, chosen, batch_size=_BATCH, device=device):
-            for layer, uses in reader.read(drawn, batch).uses.items():
+    with progress.step("measuring second moments", len(probes)) as step:
+        for batch in probes.batches():
+            reading = reader.read(probes.function, batch)
+            for layer, uses in reading.uses.items():
                 if isinstance(layer, Dense) and layer.name in factors:
                     moments.add(layer, uses)
-            step.advance(len(where))
-    return moments.mended(examples=len(chosen))
+            step.advance(len(reading.values))
+    return moments.mended(examples=len(probes))

@@ -17,6 +17,7 @@ loss would have been, had the model not trained on it.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -27,24 +28,32 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from auditkit.audit import SelfCheck
 from auditkit.engine.advice import Advice, cheaper
 from auditkit.engine.calibration import check_sign, self_check
 from auditkit.engine.cost import Cost
 from auditkit.engine.holdout import hold_out
 from auditkit.engine.models import Models
-from auditkit.engine.passes import LocalExecutor
+from auditkit.engine.passes import LocalExecutor, draws
 from auditkit.engine.preconditioner import Choice
+from auditkit.engine.readings import evaluate, features
 from auditkit.engine.replay import ReplaySettings
 from auditkit.engine.response import Response
 from auditkit.engine.scoring import Scoring, Tile, grouped
-from auditkit.engine.sides import Measure, Pull, Sides, held_out_pull, make_sides
+from auditkit.engine.sides import (
+    Measure,
+    Pull,
+    Sides,
+    TrainMeasure,
+    held_out_pull,
+    make_sides,
+)
 from auditkit.engine.update import UpdateSettings
 from auditkit.errors import SettingError
 from auditkit.gradients import differentiable
 from auditkit.pool import Pool, Positions
 from auditkit.progress import SILENT, Progress
-from auditkit.scores import Floats, Holdout, Planter, Ranking, Scores, Strongest, Whole
+from auditkit.results import SelfCheck
+from auditkit.scores import Evaluation, Floats, Holdout, Planter, Ranking, Scores, Strongest, Whole
 from auditkit.seeds import seeded
 from auditkit.subject import Recipe, Task
 
@@ -68,7 +77,8 @@ class ForwardINF:
         preconditioner: `auto` is `ggn` where the model is small enough and `ekfac` elsewhere.
         measure: what the query asks about; `auto` is the task's own measure.
         train_measure: what is read off the training examples; `auto` is the loss, since the loss is
-            what they pulled the weights by.
+            what they pulled the weights by. `tokens`: the largest change of the margin of a
+            document's tokens, for language models.
         pull: how hard a training example is taken to pull. `trained`: by the slope of its loss
             under the trained model, as an influence function has it. `held-out`: by the geometric
             mean of that and of its slope under models that did not train on it, which takes one
@@ -77,7 +87,8 @@ class ForwardINF:
         response: `finite` differences, or `first-order` by the cheaper of two ways.
         parameters: patterns of the names of the parameters that move, as in
             `"layer4.*|fc.*"`; by default all trainable ones.
-        rise: how far the query's measure is to rise, in nats for classification.
+        rise: how far the query's measure is to rise: in nats for classes and tokens, elsewhere in
+            units of the mean loss of the training examples.
         update: how else the weights are to move.
         damping: of the curvature; 1 is what suited each preconditioner where it was tried (see
             `preconditioner.py`), 0 none beside the weight decay.
@@ -108,7 +119,7 @@ class ForwardINF:
         pretrained: Mapping[str, Tensor] | None = None,
         preconditioner: Choice = "auto",
         measure: Measure = "auto",
-        train_measure: Measure = "auto",
+        train_measure: TrainMeasure = "auto",
         pull: Pull = "trained",
         response: Response = "finite",
         parameters: str | None = None,
@@ -144,6 +155,7 @@ class ForwardINF:
             progress=progress,
         )
         self._pulls: Tensor | None = None
+        self._drawn: bool | None = None
         self._sides = make_sides(
             task,
             measure=measure,
@@ -230,6 +242,77 @@ class ForwardINF:
         for tile in self._tiles(queries, rows, pool):
             strongest.add(tile.rows, tile.values, tile.steps)
         return strongest.ranking()
+
+    def configured(
+        self,
+        *,
+        measure: Measure = "auto",
+        train_measure: TrainMeasure = "auto",
+        pull: Pull = "trained",
+        response: Response = "finite",
+        rise: float = 0.1,
+        relative: bool = False,
+        update: UpdateSettings | None = None,
+    ) -> ForwardINF:
+        """An engine on the same models and curvature, with other settings of what is measured.
+
+        What is left out has its default, not this engine's setting. Curvature that either of them
+        estimates serves both.
+
+        Raises:
+            SettingError: a measure the task does not have, or a number out of its range.
+        """
+        other = copy.copy(self)
+        other._sides = make_sides(
+            self.task,
+            measure=measure,
+            train_measure=train_measure,
+            pull=pull,
+            pulls=other._pull,
+            response=response,
+            rise=rise,
+            update=update,
+            relative=relative,
+        )
+        other._scoring = other._scoring_of(other._sides)
+        return other
+
+    def evaluate(self, pool: Pool | None = None) -> Evaluation:
+        """Loss, outputs and targets of each example (default: the train pool), as trained.
+
+        Raises:
+            NonFiniteLossError: a loss is NaN or infinite.
+        """
+        pool = self.train if pool is None else pool
+        with seeded(self.seed):
+            return evaluate(self.task, self._models.trained, pool, self._executor)
+
+    def features(self, pool: Pool | None = None) -> Floats:
+        """What goes into the model's last linear layer, float32 [example, feature].
+
+        Raises:
+            TaskError: the model runs no linear layer.
+        """
+        pool = self.train if pool is None else pool
+        with seeded(self.seed):
+            return features(self.task, self._models.trained, pool, self._executor)
+
+    def token_changes(
+        self, queries: Pool, pool: Pool | None = None
+    ) -> list[npt.NDArray[np.float64]]:
+        """How much each token of each document changes when all of `queries` are unlearned at once.
+
+        In the order of the document's counted tokens, in the units of scores: the largest of a
+        document's is its score with `train_measure="tokens"`. Kept whole: ask about few documents.
+
+        Raises:
+            SettingError: the engine is not one of `train_measure="tokens"`.
+        """
+        if not self._sides.by_token:
+            raise SettingError('Changes of tokens need an engine with train_measure="tokens".')
+        pool = self.train if pool is None else pool
+        with seeded(self.seed), differentiable():
+            return self._scoring.token_changes(queries, np.arange(len(queries)), pool)
 
     def cost(self, queries: int, pool: Pool | None = None) -> Cost:
         """What scores of so many queries will cost, in plain inference passes over the pool."""
@@ -335,12 +418,31 @@ class ForwardINF:
         scoring = scoring or self._scoring
         scoring.advice = Advice()
         with seeded(self.seed), differentiable():
+            self._alone_where_drawn(scoring.sides, queries)
             self._advise(scoring, pool, len(rows))
             yield from scoring.tiles(queries, list(rows.values()), pool)
         updates = len(rows) * len(self._models)
         for sentence in scoring.advice.sentences(updates=updates, rise=self._sides.rise):
             if self._warn is not None:
                 self._warn(sentence)
+
+    def _alone_where_drawn(self, sides: Sides, queries: Pool) -> None:
+        """Passes of one example each, if a measure draws numbers: they are then the example's own.
+
+        In a batch they would depend on what else is in it.
+        """
+        model, device = self._models.trained, self.device
+        if self._drawn is None:
+            asked = draws(sides.query, model, queries, device)
+            self._drawn = asked or draws(sides.train, model, self.train, device)
+            if self._drawn:
+                self._executor.batch_size = 1
+                if self._warn is not None:
+                    self._warn(
+                        "The task's measure draws random numbers: examples are measured one at a "
+                        "time, so that each has its own; draw them by the example in the task to "
+                        "be faster."
+                    )
 
     def _advise(self, scoring: Scoring, pool: Pool, rows: int) -> None:
         """Say so where first-order scores would be much cheaper."""

@@ -26,15 +26,16 @@ from auditkit.batches import collate
 from auditkit.engine.blocks import Block, Outer, joined
 from auditkit.engine.curvature import Preconditioner, steady_function
 from auditkit.engine.layers import Part
-from auditkit.engine.outputs import OutputRows, outputs_of
+from auditkit.engine.outputs import OutputRows
 from auditkit.engine.passes import Weights
 from auditkit.engine.per_example import Reader
+from auditkit.engine.probes import rows_as_probes
 from auditkit.pool import Pool
 from auditkit.progress import SILENT, Progress
 from auditkit.subject import Task
 
 if TYPE_CHECKING:
-    from auditkit.subject import Batch
+    pass
 
 _BATCH = 64
 _KEPT = 2**28
@@ -119,19 +120,13 @@ def gauss_newton(
     """H from gradients of output rows, by one forward and one backward pass per row."""
     reader = Reader(model, steady_function(task), pool, device=device)
     found: dict[Part, list[Block]] = {part: [] for part in reader.parts}
+    probes = rows_as_probes(task, pool, rows, batch_size=_BATCH, device=device)
     with progress.step("reading the curvature's rows", len(rows)) as step:
-        for start in range(0, len(rows), _BATCH):
-            where = slice(start, start + _BATCH)
-            cotangents = rows.cotangents[where].to(device) / rows.examples**0.5
-
-            def along(model: nn.Module, batch: Batch, own: Tensor = cotangents) -> Tensor:
-                return (outputs_of(task, model, batch) * own).sum(dim=1)
-
-            batch = collate(pool, rows.positions[where], device=device)
-            _, blocks = reader.blocks(along, batch)
+        for batch in probes.batches():
+            values, blocks = reader.blocks(probes.function, batch)
             for part, block in blocks.items():
                 found[part].append(block)
-            step.advance(len(cotangents))
+            step.advance(len(values))
     joint = {part: joined(blocks) for part, blocks in found.items() if blocks}
     gram = torch.stack([block.inner(block).double() for block in joint.values()]).sum(dim=0)
     return GaussNewton(tuple(reader.parts), joint, gram, rows.share)
@@ -139,6 +134,8 @@ def gauss_newton(
 
 def fits(task: Task, model: nn.Module, pool: Pool, *, rows: int, device: torch.device) -> bool:
     """Whether so many rows can be kept: what cannot stay outer products must not be too large."""
+    if task.likelihood == "tokens":  # a row for each token and direction: too many to choose from
+        return False
     reader = Reader(model, steady_function(task), pool, device=device)
     if reader.one_by_one:
         return False

@@ -35,7 +35,7 @@ class Part:
 
     def pack(self, weights: Mapping[str, Tensor]) -> Tensor:
         """Directions by name, [q, *shape] each, as columns of this layer's blocks, [q, size]."""
-        return torch.cat([weights[name].flatten(start_dim=1) for name in self.weights], dim=1)
+        return torch.cat([_rows(weights[name]) for name in self.weights], dim=1)
 
     def unpack(self, packed: Tensor) -> dict[str, Tensor]:
         """The other way round."""
@@ -209,6 +209,11 @@ class Lookup(Layer):
         table = slopes.new_zeros(len(value), count, width)
         table.scatter_add_(1, tokens[:, :, None].expand_as(slopes), slopes)
         return Written(table.flatten(start_dim=1))
+
+
+def _rows(part: Tensor) -> Tensor:
+    """[q, *shape] as [q, size], also where the shape is that of a single number."""
+    return part.reshape(len(part), -1)
 
 
 def readable(model: nn.Module) -> Iterator[Layer]:

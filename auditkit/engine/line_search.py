@@ -10,12 +10,18 @@ from auditkit.errors import StepError
 _TOLERANCE = 0.05
 _READINGS = 60
 _BELOW = 8
-_LEAST = 1e-4
+_LEAST = 1e-3
+"""Of the rise that is asked for: where a measure never rises as far, it does not rise."""
 _CLOSEST = 1e-6
 
 
 def line_search(
-    rise_at: Callable[[float], float], *, rise: float, guess: float, query: str
+    rise_at: Callable[[float], float],
+    *,
+    rise: float,
+    guess: float,
+    query: str,
+    asked: float | None = None,
 ) -> tuple[float, float]:
     """The smallest step at which the rise is `rise` within 5 %, and the rise it was sought for.
 
@@ -25,10 +31,18 @@ def line_search(
     over it, the step is the one just beyond the jump. The weights are reset before every reading:
     `rise_at` starts from the trained ones each time.
 
+    Args:
+        rise_at: the rise at a step.
+        rise: how far the measure is to rise.
+        guess: a step that would reach it, were the measure linear.
+        query: the query's name, for messages.
+        asked: how far it was to rise at first, where this is a second search.
+
     Raises:
         StepError: the measure never rises.
     """
     low, high, beyond, best = 0.0, math.inf, math.nan, 0.0
+    asked = rise if asked is None else asked
     step = guess / 2**_BELOW
     for _ in range(_READINGS):
         reached = rise_at(step)
@@ -48,9 +62,9 @@ def line_search(
     if math.isfinite(beyond):
         return high, rise
     best = min(best, rise)
-    if not best > _LEAST:
+    if not best > _LEAST * asked:
         raise StepError(
             f"No step along the update raises the measure of query {query!r} (highest rise seen: "
             f'{best:.3g}): its loss may have saturated; use measure="margin".'
         )
-    return line_search(rise_at, rise=best / 2, guess=guess, query=query)
+    return line_search(rise_at, rise=best / 2, guess=guess, query=query, asked=asked)

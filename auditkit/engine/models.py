@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from auditkit.engine.checkpoints import load_weights
 from auditkit.engine.preconditioner import Choice, Chosen, make_preconditioner
-from auditkit.engine.restore import only_moving, private_copy
+from auditkit.engine.restore import in_single, only_moving, private_copy
 from auditkit.errors import SettingError
 from auditkit.pool import Pool
 from auditkit.progress import Progress
@@ -80,7 +80,7 @@ class Models:
         self._shares = _checked(shares, 1 + len(self._checkpoints))
         self._choice, self._damping, self._seed = preconditioner, damping, seed
         self._device, self._progress = device, progress
-        self.trained = private_copy(task.model, device)
+        self.trained = in_single(private_copy(task.model, device), task, train, device)
         self._chosen: dict[int, Chosen] = {}
 
     def __len__(self) -> int:

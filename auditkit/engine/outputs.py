@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from auditkit.batches import batches
+from auditkit.batches import batches, collate
 from auditkit.checks import output_table
 from auditkit.engine.passes import at_least_single
 from auditkit.pool import Pool, Positions
 from auditkit.progress import SILENT, Progress
 from auditkit.seeds import stream
-from auditkit.subject import Task
+from auditkit.subject import NOT_COUNTED, Likelihood, Task
 
 if TYPE_CHECKING:
     from auditkit.subject import Batch
@@ -27,6 +27,8 @@ _EXAMPLES = 20_000
 _RANK = 8
 _WHOLE = 64
 _BATCH = 256
+_NUMBERS = 2**26
+"""How many numbers the directions of all examples may take: 256 MiB."""
 
 
 @dataclass(frozen=True)
@@ -56,27 +58,59 @@ def outputs_of(task: Task, model: nn.Module, batch: Batch) -> Tensor:
     return output_table(task.outputs(model, batch)[0], task=type(task).__name__)
 
 
-def outputs_and_slopes(task: Task, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-    """The same outputs, and the loss's derivative by them, without gradient: both [n, k]."""
+@dataclass(frozen=True)
+class Judged:
+    """Outputs with the loss's first and second derivative by them.
+
+    Attributes:
+        values: the outputs, [n, ...]; their graph leads to the weights.
+        slopes: the loss's derivative by them, of the same shape, without gradient.
+        likelihood: how they are judged; None for losses themselves.
+        shares: how much each counts, to be multiplied with `values`.
+    """
+
+    values: Tensor
+    slopes: Tensor
+    likelihood: Likelihood | None
+    shares: Tensor
+
+    def times_curvature(self, tangents: Tensor) -> Tensor:
+        """The loss's second derivative by the outputs times tangents of them, both [n, ...]."""
+        if self.likelihood is None:
+            return tangents  # the empirical Fisher matrix
+        if self.likelihood == "gaussian":
+            return tangents * (2 / self.values.shape[1])
+        values = self.values.detach()
+        chances = values.to(at_least_single(values.dtype)).softmax(dim=-1)
+        mean = (chances * tangents).sum(dim=-1, keepdim=True)
+        return self.shares * chances * (tangents - mean)
+
+
+def judged(task: Task, model: nn.Module, batch: Batch) -> Judged:
+    """The outputs, and how the loss depends on them."""
     if not task.has_outputs or task.likelihood is None:
         losses = task.loss(model, batch)[:, None]
-        return losses, torch.ones_like(losses)
+        return Judged(losses, torch.ones_like(losses), None, torch.ones(()))
     outputs, targets = task.outputs(model, batch)
     with torch.no_grad():
         if task.likelihood == "gaussian":
-            return outputs, (outputs - targets) * (2 / outputs.shape[1])
-        wanted = nn.functional.one_hot(targets, outputs.shape[1])
-        return outputs, outputs.softmax(dim=1) - wanted
+            slopes = (outputs - targets) * (2 / outputs.shape[1])
+            return Judged(outputs, slopes, task.likelihood, torch.ones(()))
+        shares = shares_of(task, outputs, targets)
+        wanted = nn.functional.one_hot(targets.clamp(min=0), outputs.shape[-1])
+        slopes = shares * (outputs.softmax(dim=-1) - wanted)
+    return Judged(outputs, slopes, task.likelihood, shares)
 
 
-def times_curvature(task: Task, outputs: Tensor, tangents: Tensor) -> Tensor:
-    """The loss's second derivative by the outputs times tangents of them, both [n, k]."""
-    if not task.has_outputs or task.likelihood is None:
-        return tangents  # the empirical Fisher matrix
-    if task.likelihood == "gaussian":
-        return tangents * (2 / outputs.shape[1])
-    chances = outputs.to(at_least_single(outputs.dtype)).softmax(dim=1)
-    return chances * (tangents - (chances * tangents).sum(dim=1, keepdim=True))
+def shares_of(task: Task, outputs: Tensor, targets: Tensor) -> Tensor:
+    """How much the loss on each output counts in its example's, shaped to be multiplied with them.
+
+    One for a class; one over the number of counted tokens for each of these, [n, token, 1].
+    """
+    if task.likelihood != "tokens":
+        return torch.ones(()).to(outputs)
+    counted = (targets != NOT_COUNTED).to(outputs)
+    return (counted / counted.sum(dim=1, keepdim=True))[:, :, None]
 
 
 def heaviest_rows(
@@ -95,7 +129,8 @@ def heaviest_rows(
     rest, so that the trace stays.
     """
     random = stream(seed, "curvature rows")
-    chosen = np.sort(random.permutation(len(pool))[: min(len(pool), _EXAMPLES)])
+    most = min(_EXAMPLES, max(rows, _NUMBERS // (_RANK * _size(task, model, pool, device))))
+    chosen = np.sort(random.permutation(len(pool))[:most])
     generator = torch.Generator().manual_seed(seed)
     found: list[Tensor] = []
     total = 0.0
@@ -119,6 +154,13 @@ def heaviest_rows(
         share=share,
         examples=len(chosen),
     )
+
+
+def _size(task: Task, model: nn.Module, pool: Pool, device: torch.device) -> int:
+    """How many outputs an example has."""
+    with torch.no_grad():
+        batch = collate(pool, np.zeros(1, dtype=np.int64), device=device)
+        return outputs_of(task, model, batch).shape[1]
 
 
 def _roots(task: Task, outputs: Tensor, generator: torch.Generator) -> tuple[Tensor, float]:

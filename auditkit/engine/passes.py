@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -35,6 +36,10 @@ DEFAULT_BATCH_SIZE = 256
 
 class Executor(Protocol):
     """Where passes run."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where batches are put."""
 
     def measure(
         self,
@@ -178,18 +183,40 @@ class LocalExecutor:
 
 @contextmanager
 def common_numbers(pool: Pool, positions: Positions) -> Iterator[None]:
-    """Within, whatever draws from torch's global generator draws by the ids of the batch alone.
+    """Within, whatever draws from torch's global generators draws by the ids of the batch alone.
 
     A task whose measure is drawn (noise, time steps, dropout left on) then differs between the
-    trained and the moved weights by the weights, and not by the draw.
+    trained and the moved weights by the weights, and not by the draw. Batches of one example make
+    that independent of batching; see `draws`.
     """
     names = "\0".join(pool.ids[int(position)] for position in positions)
-    state = torch.get_rng_state()
-    torch.manual_seed(zlib.crc32(names.encode()))
-    try:
+    with unmoved_generators():
+        torch.manual_seed(zlib.crc32(names.encode()))
         yield
-    finally:
-        torch.set_rng_state(state)
+
+
+@contextmanager
+def unmoved_generators() -> Iterator[None]:
+    """Afterwards, torch's global generators stand where they stood before."""
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        yield
+
+
+def draws(function: Function, model: nn.Module, pool: Pool, device: torch.device) -> bool:
+    """Whether the function draws random numbers, tried on the pool's first example."""
+    first = np.zeros(1, dtype=np.int64)
+    with torch.no_grad(), common_numbers(pool, first):
+        before = _generators(device)
+        function(model, collate(pool, first, device=device))
+        return any(
+            not torch.equal(one, other)
+            for one, other in zip(before, _generators(device), strict=True)
+        )
+
+
+def _generators(device: torch.device) -> list[Tensor]:
+    states = [torch.get_rng_state()]
+    return [*states, torch.cuda.get_rng_state(device)] if device.type == "cuda" else states
 
 
 def at_least_single(dtype: torch.dtype) -> torch.dtype:

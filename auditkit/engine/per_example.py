@@ -2,14 +2,14 @@
 
 `Reader` watches the layers of `layers.py` and reads their gradients off inputs and slopes. What it
 cannot read (recurrent cells, attention's own matrices, weights used twice) it differentiates by
-`torch.func`, all examples at once where every operator allows it and one by one elsewhere. On the
-first examples it compares both ways, and layers that disagree are not read off: a Linear layer
-whose first axis is not the batch, for instance.
+`torch.func`, all examples at once where every operator allows it and one by one elsewhere. On a few
+examples, in two orders, it compares both ways, and layers that disagree are not read off: one whose
+first axis is not the batch, or one that is given the examples in another order. A layer that sees
+only some of a batch's examples (an expert) is differentiated the other way for that batch.
 """
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias, cast
@@ -18,13 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from auditkit.batches import collate, mapped
+from auditkit.batches import collate, mapped, sliced
 from auditkit.checks import per_example
 from auditkit.engine.blocks import Block, Outer, Written
 from auditkit.engine.layers import Layer, Part, readable
-from auditkit.engine.passes import Function, at_least_single, call
+from auditkit.engine.passes import Function, at_least_single, call, unmoved_generators
 from auditkit.gradients import gradient, plain_kernels
-from auditkit.pool import Pool
+from auditkit.pool import Pool, Positions
 
 if TYPE_CHECKING:
     from auditkit.subject import Batch
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 Hook: TypeAlias = Callable[[nn.Module, tuple[Tensor, ...], Mapping[str, Tensor], Tensor], Tensor]
 
 _AGREE = 1e-2
+_COMPARED = 4
+"""Examples, spread over the pool, on which the ways of reading are compared."""
+
 _AT_ONCE = 2**22
 """How many numbers of written-out gradients are held for products: 16 MiB in single precision."""
 
@@ -57,6 +60,21 @@ class Reading:
 
     values: Tensor
     uses: Mapping[Layer, Sequence[Use]]
+
+    @property
+    def whole(self) -> dict[Layer, Sequence[Use]]:
+        """Uses of the layers that saw every example each time."""
+        return {own: uses for own, uses in self.uses.items() if own not in self.partial}
+
+    @property
+    def partial(self) -> list[Layer]:
+        """Layers that saw some of the examples, or something else, at their first axis."""
+        count = len(self.values)
+        return [
+            layer
+            for layer, uses in self.uses.items()
+            if any(not len(use.value) == _length(use.slope) == count for use in uses)
+        ]
 
 
 class Reader:
@@ -99,13 +117,13 @@ class Reader:
 
         A part that does not bear on the function has no block.
         """
-        reading = self.read(function, batch)
+        with unmoved_generators():  # the rest is then differentiated at the same numbers
+            reading = self.read(function, batch)
         found: dict[Part, Block] = {
-            layer: block_of(layer, uses) for layer, uses in reading.uses.items()
+            layer: block_of(layer, uses) for layer, uses in reading.whole.items()
         }
-        if self.rest is not None:
-            found[self.rest] = Written(self._rest(function, batch, len(reading.values)))
-        return reading.values, found
+        others = [*reading.partial, *([self.rest] if self.rest else [])]
+        return reading.values, found | self._others(function, batch, len(reading.values), others)
 
     def products(
         self, function: Function, batch: Batch, directions: Mapping[Part, Block]
@@ -114,15 +132,20 @@ class Reader:
 
         The gradients of a few examples at a time are written down and forgotten again.
         """
-        reading = self.read(function, batch)
+        with unmoved_generators():  # the rest is then differentiated at the same numbers
+            reading = self.read(function, batch)
         found = [
             _inner(layer, uses, directions[layer])
-            for layer, uses in reading.uses.items()
+            for layer, uses in reading.whole.items()
             if layer in directions
         ]
-        if self.rest is not None and self.rest in directions:
-            rest = Written(self._rest(function, batch, len(reading.values)))
-            found.append(rest.inner(directions[self.rest]))
+        others = [*reading.partial, *([self.rest] if self.rest else [])]
+        others = [part for part in others if part in directions]
+        for part, block in self._others(function, batch, len(reading.values), others).items():
+            found.append(block.inner(directions[part]))
+        if not found:  # nothing of what moves bears on these examples
+            count = len(next(iter(directions.values())))
+            return reading.values, reading.values.new_zeros(len(reading.values), count)
         return reading.values, torch.stack(found).sum(dim=0)
 
     def read(self, function: Function, batch: Batch) -> Reading:
@@ -150,32 +173,56 @@ class Reader:
         }
         return Reading(values.detach(), {layer: found for layer, found in seen.items() if found})
 
-    def _rest(self, function: Function, batch: Batch, count: int) -> Tensor:
-        """Gradients by the rest of the parameters, [n, size]."""
-        assert self.rest is not None  # noqa: S101 - tells the type checker
-        weights = {
-            name: w for name, w in _trainable(self.model).items() if name in self.rest.weights
-        }
+    def _others(
+        self, function: Function, batch: Batch, count: int, parts: Sequence[Part]
+    ) -> dict[Part, Block]:
+        """Gradients by parts that cannot be read off, each [n, size]."""
+        names = {name for part in parts for name in part.weights}
+        if not names:
+            return {}
+        weights = {name: w for name, w in _trainable(self.model).items() if name in names}
+        gradients = self._at_once(function, batch, weights)
+        if gradients is None:
+            gradients = self._in_turn(function, batch, count, weights)
+        return {part: Written(part.pack(gradients)) for part in parts}
+
+    def _at_once(
+        self, function: Function, batch: Batch, weights: Mapping[str, Tensor]
+    ) -> dict[str, Tensor] | None:
+        """Gradients per example by `torch.func`; None, for good, where that cannot be."""
         held = {name: weight.detach() for name, weight in weights.items()}
+        still = {name: w.detach() for name, w in self.model.named_parameters() if name not in held}
 
         def one(held: Mapping[str, Tensor], example: Batch) -> Tensor:
-            return call(function, self.model, mapped(example, lambda part: part[None]), held)[0]
+            alone = mapped(example, lambda part: part[None])
+            return call(function, self.model, alone, {**still, **held})[0]
 
-        if not self.one_by_one:
-            try:
-                with plain_kernels(self.model):
-                    gradients = torch.func.vmap(torch.func.grad(one), in_dims=(None, 0))(
-                        held, batch
-                    )
-                return self.rest.pack(gradients)
-            except _FAILS:  # an operator, or the task itself, that cannot be batched over
-                self.one_by_one = True
+        if self.one_by_one:
+            return None
+        try:
+            with plain_kernels(self.model):
+                found: dict[str, Tensor] = torch.func.vmap(torch.func.grad(one), in_dims=(None, 0))(
+                    held, batch
+                )
+        except _FAILS as error:  # an operator, or the task itself, that cannot be batched over
+            if isinstance(error, torch.OutOfMemoryError):
+                raise
+            self.one_by_one = True
+            return None
+        return found
+
+    def _in_turn(
+        self, function: Function, batch: Batch, count: int, weights: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Gradients per example, one after another."""
         rows = []
         for place in range(count):
-            where = slice(place, place + 1)
-            alone = mapped(batch, operator.itemgetter(where))
-            value = call(function, self.model, alone, weights).sum()
-            found = torch.autograd.grad(value, list(weights.values()), allow_unused=True)
+            value = call(
+                function, self.model, sliced(batch, slice(place, place + 1)), weights
+            ).sum()
+            found: Sequence[Tensor | None] = [None] * len(weights)
+            if value.requires_grad:
+                found = torch.autograd.grad(value, list(weights.values()), allow_unused=True)
             parts = zip(weights.items(), found, strict=True)
             rows.append(
                 {
@@ -183,25 +230,25 @@ class Reader:
                     for (n, w), part in parts
                 }
             )
-        return self.rest.pack({name: torch.stack([row[name] for row in rows]) for name in weights})
+        return {name: torch.stack([row[name] for row in rows]) for name in weights}
 
     def _agreeing(self, function: Function, pool: Pool, device: torch.device) -> list[Layer]:
         """The layers whose gradients are those of each example alone."""
-        places = np.unique(np.array([0, len(pool) - 1], dtype=np.int64))
-        together = collate(pool, places, device=device)
-        per_example(call(function, self.model, together, None), pool, places, what="measure")
-        reading = self.read(function, together)
+        spread = np.linspace(0, len(pool) - 1, min(_COMPARED, len(pool)))
+        places = np.unique(spread.astype(np.int64))
         alone = []
         for place in places:
             batch = collate(pool, np.array([place], dtype=np.int64), device=device)
-            alone.append(gradient(call(function, self.model, batch, None).sum(), self.model))
-        agreeing = []
-        for layer in self.layers:
-            uses = reading.uses.get(layer, ())
-            if all(len(use.value) == _length(use.slope) == len(places) for use in uses):
-                found = block_of(layer, uses).written() if uses else None
-                if all(_same(layer, found, row, one) for row, one in enumerate(alone)):
-                    agreeing.append(layer)
+            values = call(function, self.model, batch, None)
+            per_example(values, pool, np.array([place]), what="measure")
+            alone.append(gradient(values.sum(), self.model))
+        agreeing = self.layers
+        for order in (np.arange(len(places)), np.arange(len(places))[::-1]):
+            together = collate(pool, places[order], device=device)
+            values = call(function, self.model, together, None)
+            per_example(values, pool, places[order], what="measure")
+            reading = self.read(function, together)
+            agreeing = [layer for layer in agreeing if _agrees(layer, reading, alone, order)]
         return agreeing
 
 
@@ -250,6 +297,8 @@ def _watch(uses: list[Use], probe: Tensor) -> Hook:
         use = Use(value.detach())
         # In precision of the output: the probe adds nothing and makes it differentiable.
         watched = output if output.requires_grad else output + probe.to(output.dtype)
+        if not watched.requires_grad:  # run without gradients: it does not bear on the values
+            return output
         watched.register_hook(  # type: ignore[no-untyped-call]  # as in torch
             lambda slope: setattr(use, "slope", slope.detach())
         )
@@ -257,6 +306,17 @@ def _watch(uses: list[Use], probe: Tensor) -> Hook:
         return watched
 
     return hook
+
+
+def _agrees(
+    layer: Layer, reading: Reading, alone: Sequence[Mapping[str, Tensor]], order: Positions
+) -> bool:
+    """Whether a layer's block holds the gradients that the examples have alone, in this order."""
+    if layer in reading.partial:
+        return False
+    uses = reading.uses.get(layer, ())
+    found = block_of(layer, uses).written() if uses else None
+    return all(_same(layer, found, row, alone[place]) for row, place in enumerate(order))
 
 
 def _same(layer: Layer, found: Tensor | None, row: int, alone: Mapping[str, Tensor]) -> bool:

@@ -19,10 +19,10 @@ from auditkit.engine.curvature import (
     as_it_is,
     estimate,
     first_adam_step,
-    sampled_positions,
 )
 from auditkit.engine.ggn import fits, gauss_newton
 from auditkit.engine.outputs import ROWS, heaviest_rows
+from auditkit.engine.probes import sampled_positions
 from auditkit.pool import Pool
 from auditkit.progress import SILENT, Progress
 from auditkit.subject import Task

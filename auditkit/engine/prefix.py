@@ -2,8 +2,8 @@
 
 Where only later layers move, what comes before them is the same under every query's weights. The
 model is traced (`torch.fx`), and whatever does not depend on a moved parameter is computed once and
-kept until the next batch comes. A model that cannot be traced, or gives other values when it is,
-runs as a whole.
+kept until the next batch comes. Each run is handed copies of it, since layers may work in place. A
+model that cannot be traced, or gives other values when it is, runs as a whole.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, fx, nn
+from torch.utils._pytree import tree_map_only
 
-from auditkit.engine.passes import Function
+from auditkit.engine.passes import Function, call
 
 if TYPE_CHECKING:
     from auditkit.subject import Batch
@@ -27,7 +28,7 @@ class Prefixed(nn.Module):
 
     Args:
         traced: the model's graph, on its own parameters.
-        moving: names of the parameters that move.
+        moving: every name of the parameters that move, shared ones under each of theirs.
     """
 
     def __init__(self, traced: fx.GraphModule, moving: Collection[str]) -> None:
@@ -54,8 +55,18 @@ class Prefixed(nn.Module):
         if self._kept is None:
             with torch.no_grad():
                 self._kept = self._run_still(inputs)
-        result: Tensor = fx.Interpreter(self.traced).run(*inputs, initial_env=dict(self._kept))
+        result: Tensor = fx.Interpreter(self.traced).run(*inputs, initial_env=self._copies())
         return result
+
+    def _copies(self) -> dict[fx.Node, object]:
+        """What was kept, without a way to change it; weights are never changed in place."""
+        kept = self._kept or {}
+        return {
+            node: value
+            if node.op == "get_attr"
+            else tree_map_only(Tensor, lambda part: part.clone(), value)
+            for node, value in kept.items()
+        }
 
     def _run_still(self, inputs: tuple[Tensor, ...]) -> dict[fx.Node, object]:
         """The values of the nodes that do not move; those that no moving node asks for are None."""
@@ -80,16 +91,28 @@ def shared_prefix(
         function: what will be measured.
         batch: on which the two are compared.
     """
-    if not set(moving) < {name for name, _ in model.named_parameters()}:
+    own = dict(model.named_parameters())
+    if not set(moving) < set(own):
         return None, True
+    weights = {f"traced.{name}": own[name] for name in moving}
     try:
         with torch.no_grad():
-            prefixed = Prefixed(fx.symbolic_trace(model), moving)
-            same = torch.equal(function(prefixed, batch), function(model, batch))
+            prefixed = Prefixed(fx.symbolic_trace(model), _every_name(model, moving))
+            expected = function(model, batch)
+            # Twice: the second time on what the first one kept.
+            found = [call(function, prefixed, batch, weights) for _ in range(2)]
+            same = all(torch.equal(values, expected) for values in found)
     except _FAILS:  # control flow that depends on data, inputs by keyword, a task of another kind
         return None, False
     prefixed.forget()
     return (prefixed, True) if same and prefixed.share > 0 else (None, same)
+
+
+def _every_name(model: nn.Module, names: Collection[str]) -> frozenset[str]:
+    """The names, and all others that the parameters of these names have in the model."""
+    named = list(model.named_parameters(remove_duplicate=False))
+    chosen = {id(weight) for name, weight in named if name in names}
+    return frozenset(name for name, weight in named if id(weight) in chosen)
 
 
 def _still(traced: fx.GraphModule, moving: frozenset[str]) -> dict[fx.Node, None]:

@@ -44,6 +44,7 @@ def query_directions(
     *,
     precondition: Preconditioner,
     device: torch.device,
+    batch_size: int = BATCH,
 ) -> Directions:
     """The preconditioned gradients of each row's mean measure, q of them.
 
@@ -54,11 +55,12 @@ def query_directions(
         rows: the positions of each row's queries; one position for a single query.
         precondition: from gradients to directions.
         device: where the model is.
+        batch_size: at most so many queries at once.
     """
-    positions = np.concatenate(rows)
+    positions, size = np.concatenate(rows), min(BATCH, batch_size)
     found: dict[Part, list[Block]] = {part: [] for part in reader.parts}
-    for start in range(0, len(positions), BATCH):
-        where = positions[start : start + BATCH]
+    for start in range(0, len(positions), size):
+        where = positions[start : start + size]
         with common_numbers(queries, where):
             values, blocks = reader.blocks(function, collate(queries, where, device=device))
         per_example(values, queries, where, what="measure")

@@ -6,10 +6,14 @@ import copy
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from auditkit.batches import collate
 from auditkit.errors import SettingError, TaskError
+from auditkit.pool import Pool
+from auditkit.subject import Task
 
 
 def private_copy(model: nn.Module, device: torch.device) -> nn.Module:
@@ -31,6 +35,25 @@ def private_copy(model: nn.Module, device: torch.device) -> nn.Module:
         ) from error
     copied.zero_grad(set_to_none=True)
     return copied.to(device).eval()
+
+
+def in_single(model: nn.Module, task: Task, train: Pool, device: torch.device) -> nn.Module:
+    """The engine's copy in single precision, if it is kept in half and the task runs it so.
+
+    A move of weights that raises a query's measure by a tenth is smaller than what bfloat16 can
+    tell apart: scores would be rounding.
+    """
+    halves = (torch.bfloat16, torch.float16)
+    if not any(weight.dtype in halves for weight in model.parameters()):
+        return model
+    single = copy.deepcopy(model).float()
+    first = collate(train, np.zeros(1, dtype=np.int64), device=device)
+    try:
+        with torch.no_grad():
+            task.loss(single, first)
+    except RuntimeError:  # the task casts its inputs to half precision itself
+        return model
+    return single
 
 
 def only_moving(model: nn.Module, patterns: str | None) -> nn.Module:
@@ -83,21 +106,57 @@ def blend(model: nn.Module, other: Mapping[str, Tensor], *, keep: float) -> None
 def fresh_copy(model: nn.Module, device: torch.device) -> nn.Module:
     """A copy of the model with newly initialized weights, by each layer's `reset_parameters`.
 
+    Frozen weights stay as they are, and so do the statistics of normalization layers whose scales
+    are frozen; other statistics begin anew.
+
     Raises:
-        TaskError: a layer with trainable weights of its own has no `reset_parameters`.
+        TaskError: a trainable weight of which no `reset_parameters` takes care, or one of an
+            adapter, which begins otherwise than its layer's `reset_parameters` would have it.
     """
     copied = private_copy(model, device)
-    for name, layer in copied.named_modules():
-        own = [weight for weight in layer.parameters(recurse=False) if weight.requires_grad]
-        if not own:
-            continue
-        # torch's attention layers have theirs under the second name.
-        reset = getattr(layer, "reset_parameters", getattr(layer, "_reset_parameters", None))
-        if reset is None:
-            raise TaskError(
-                f"The layer {name or type(model).__name__!r} ({type(layer).__name__}) has weights "
-                "and no `reset_parameters`: give Subject(fresh=...), a function that returns a "
-                "newly initialized model."
-            )
-        reset()
+    frozen = {name: w.clone() for name, w in copied.named_parameters() if not w.requires_grad}
+    with torch.no_grad():
+        for weight in copied.parameters():
+            if weight.requires_grad and weight.is_floating_point():
+                weight.fill_(torch.nan)  # what is still so afterwards was not reset
+        for layer in copied.modules():
+            if _is_trained(layer):
+                # torch's attention layers have theirs under the second name.
+                reset = getattr(
+                    layer, "reset_parameters", getattr(layer, "_reset_parameters", None)
+                )
+                if reset is not None:
+                    reset()
+        named: dict[str, Tensor] = dict(copied.named_parameters())
+        for name, weight in frozen.items():
+            named[name].copy_(weight)
+    _check_fresh(copied)
     return copied
+
+
+def _is_trained(layer: nn.Module) -> bool:
+    """Whether a layer has trainable weights of its own, or statistics and no weights at all."""
+    own = list(layer.parameters(recurse=False))
+    if not own:
+        return any(True for _ in layer.buffers(recurse=False))
+    return any(weight.requires_grad for weight in own)
+
+
+def _check_fresh(model: nn.Module) -> None:
+    """Refuse a copy of which some trainable weight was not initialized anew."""
+    for layer_name, layer in model.named_modules():
+        for own, weight in layer.named_parameters(recurse=False):
+            name = f"{layer_name}.{own}" if layer_name else own
+            if not weight.requires_grad:
+                continue
+            kind = f"({type(layer).__name__})"
+            if bool(weight.isnan().any()):
+                reason = f"{kind} has weights that no `reset_parameters` initializes"
+            elif "lora_" in name:
+                reason = f"{kind} is an adapter, which does not begin as a layer of its own does"
+            else:
+                continue
+            raise TaskError(
+                f"The layer {layer_name or type(model).__name__!r} {reason}: give "
+                "Subject(fresh=...), a function that returns a newly initialized model."
+            )

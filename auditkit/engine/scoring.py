@@ -26,6 +26,7 @@ from auditkit.engine.products import own_products, products, query_directions
 from auditkit.engine.response import Response, Responses
 from auditkit.engine.sides import Sides
 from auditkit.engine.sphere import away
+from auditkit.engine.token_response import TokenResponses
 from auditkit.engine.update import Query, Update, make_update
 from auditkit.errors import SettingError
 from auditkit.pool import Pool, Positions
@@ -39,6 +40,10 @@ _HELD = 2**22
 
 _HELD_TOGETHER = 2**26
 """The same where one pass over the pool serves all queries of a block: 256 MiB."""
+
+
+_UNIT_SAMPLE = 2_048
+"""How many training examples' losses make the unit of a rise."""
 
 
 @dataclass(frozen=True)
@@ -83,8 +88,10 @@ class Scoring:
         self.task, self.train, self.models, self.sides = task, train, models, sides
         self._executor, self._progress, self._seed = executor, progress, seed
         self._bases: WeakKeyDictionary[Pool, dict[int, Tensor]] = WeakKeyDictionary()
+        self._token_bases: WeakKeyDictionary[Pool, dict[int, list[Tensor]]] = WeakKeyDictionary()
         self._own: WeakKeyDictionary[Pool, dict[int, Tensor]] = WeakKeyDictionary()
         self.advice = Advice()
+        self._mean_loss: float | None = None
 
     def tiles(self, queries: Pool, rows: Sequence[Positions], pool: Pool) -> Iterator[Tile]:
         """Scores of each row of queries on the pool, block by block.
@@ -140,6 +147,8 @@ class Scoring:
         """Scores [row, example] under one model, in units of influence, and its steps."""
         if way == "products":
             return self._by_products(one, queries, rows, pool)
+        if self.sides.by_token:
+            return self._by_tokens(one, queries, rows, pool)
         responses = Responses(
             self.sides.train,
             one.model,
@@ -162,6 +171,40 @@ class Scoring:
         self.advice.whole |= responses.untraced
         return found / len(self.train), steps
 
+    def token_changes(
+        self, queries: Pool, row: Positions, pool: Pool
+    ) -> list[npt.NDArray[np.float64]]:
+        """The change of each token of each document for one row, averaged over the models."""
+        found: list[npt.NDArray[np.float64]] = []
+        total = 0.0
+        for one in self.models.weighed():
+            [update] = self._updates(one, queries, [row], length=True)
+            responses, base = self._tokens(one, pool)
+            changes = responses.changes(update.moved(one.model), base)
+            scale = one.weight / (update.step * len(self.train))
+            scaled = [scale * own.double().numpy() for own in changes]
+            found = [a + b for a, b in zip(found, scaled, strict=True)] if found else scaled
+            total += one.weight
+        return [own / total for own in found]
+
+    def _by_tokens(
+        self, one: Weighed, queries: Pool, rows: list[Positions], pool: Pool
+    ) -> tuple[Tensor, list[float]]:
+        responses, base = self._tokens(one, pool)
+        updates = self._updates(one, queries, rows, length=True)
+        moved = responses.largest([own.moved(one.model) for own in updates], base)
+        steps = [own.step for own in updates]
+        lengths = torch.tensor(steps, dtype=torch.float64)
+        return moved.double() / lengths[:, None] / len(self.train), steps
+
+    def _tokens(self, one: Weighed, pool: Pool) -> tuple[TokenResponses, list[Tensor]]:
+        """What measures tokens under one model, and their unmoved measures, taken once."""
+        responses = TokenResponses(self.task, one.model, pool, executor=self._executor)
+        kept = self._token_bases.setdefault(pool, {})
+        if one.place not in kept:
+            kept[one.place] = responses.base()
+        return responses, kept[one.place]
+
     def _by_products(
         self, one: Weighed, queries: Pool, rows: list[Positions], pool: Pool
     ) -> tuple[Tensor, list[float]]:
@@ -174,6 +217,7 @@ class Scoring:
             rows,
             precondition=self.models.chosen(one).solve,
             device=device,
+            batch_size=self._executor.batch_size,
         )
         found = products(self.sides.train, reader, pool, directions, executor=self._executor)
         return found / len(self.train), [0.0] * len(rows)
@@ -182,6 +226,7 @@ class Scoring:
         self, one: Weighed, queries: Pool, rows: list[Positions], *, length: bool
     ) -> list[Update]:
         """The update of each row: directions of all of them at once, then each one's step."""
+        rise = self.sides.rise * self._unit() if length else 0.0
         asked = [self._query(one, queries, positions) for positions in rows]
         slopes = [query.gradient() for query in asked]
         solve = self.models.chosen(one).solve
@@ -198,20 +243,39 @@ class Scoring:
                 direction,
                 slopes[row],
                 precondition=solve,
-                rise=self.sides.rise,
+                rise=rise,
                 settings=self.sides.update,
                 replayed=partial(self._replayed, one),
             )
-            self.advice.short += update.rise < self.sides.rise
+            self.advice.short += update.rise < rise
             found.append(update)
         return found
+
+    def _unit(self) -> float:
+        """What a rise of 1 is: one nat; elsewhere the mean loss of the training examples.
+
+        A squared error has the unit of its targets, so a number alone would say nothing.
+        """
+        if self.task.likelihood in ("categorical", "tokens"):
+            return 1.0
+        if self._mean_loss is None:
+            count = min(_UNIT_SAMPLE, len(self.train))
+            places = np.unique(np.linspace(0, len(self.train) - 1, count).astype(np.int64))
+            losses = self._executor.measure(
+                self.task.loss, self.models.trained, self.train, positions=places
+            )
+            mean = float(losses.double().abs().mean())
+            self._mean_loss = mean if mean > 0 else 1.0
+        return self._mean_loss
 
     def _query(self, one: Weighed, queries: Pool, positions: Positions) -> Query:
         query = Query(
             self.sides.query, one.model, queries, positions, self._executor, self._executor.device
         )
         radius = self.sides.update.sphere
-        return query if radius is None else away(query, radius=radius, seed=self._seed)
+        if radius is None:
+            return query
+        return away(query, self.task.loss, radius=radius, seed=self._seed)
 
     def _replayed(self, one: Weighed, number: int) -> Query:
         """Training examples of one move of an update, measured by their loss."""

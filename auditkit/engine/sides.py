@@ -23,6 +23,9 @@ Measure: TypeAlias = Literal["auto", "loss", "margin"]
 """What is measured: `auto` is the task's own measure (margin) of a query, and the loss of a
 training example."""
 
+TrainMeasure: TypeAlias = Literal["auto", "loss", "margin", "tokens"]
+"""What is read off a training example: a measure of it, or the largest change of its tokens'."""
+
 Pull: TypeAlias = Literal["trained", "held-out"]
 """How hard a training example is taken to pull; see `ForwardINF`."""
 
@@ -40,6 +43,7 @@ class Sides:
         update: how else the weights move.
         relative: whether scores are divided by the root of each example's own influence.
         pull: gives what each example of a pool weighs, [example]; None where the measure says it.
+        by_token: whether an example's response is the largest of its tokens'.
     """
 
     query: Function
@@ -50,13 +54,14 @@ class Sides:
     update: UpdateSettings
     relative: bool = False
     pull: Callable[[Pool], Tensor] | None = None
+    by_token: bool = False
 
 
 def make_sides(
     task: Task,
     *,
     measure: Measure,
-    train_measure: Measure,
+    train_measure: TrainMeasure,
     pull: Pull,
     pulls: Callable[[Pool], Tensor],
     response: Response,
@@ -79,15 +84,25 @@ def make_sides(
 
     Raises:
         SettingError: a measure that the task does not have, weights for another measure than the
-            margin, or a rise out of range.
+            margin, a rise out of range, or an update that first-order responses do not make.
     """
     if not 0 < rise < math.inf:
         raise SettingError(f"rise is {rise}: it must be above zero and finite.")
+    _check_update(response, update or ONE_STEP)
     held = pull == "held-out"
     if held and (train_measure != "auto" or task.measure_name != "margin"):
         raise SettingError(
             f"pull is {pull!r} with train_measure {train_measure!r} on a {type(task).__name__}: it "
             "weighs margins, so it needs a task that has them, and no other train_measure."
+        )
+    if train_measure == "tokens":
+        return _by_token(
+            task,
+            query=measure_function(task, measure, default=task.measure),
+            response=response,
+            rise=rise,
+            update=update or ONE_STEP,
+            relative=relative,
         )
     by_loss = train_measure in ("auto", "loss") and not held
     return Sides(
@@ -99,6 +114,48 @@ def make_sides(
         update=update or ONE_STEP,
         relative=relative,
         pull=pulls if held else None,
+    )
+
+
+def _check_update(response: Response, update: UpdateSettings) -> None:
+    """Refuse settings of an update where none is made: first-order scores are its derivative."""
+    given = {
+        "step": update.step is not None,
+        "steps": update.steps > 1,
+        "replay": update.replay > 0,
+        "sphere": update.sphere is not None,
+    }
+    if response != "finite" and any(given.values()):
+        names = " and ".join(name for name, set_ in given.items() if set_)
+        raise SettingError(
+            f"response is {response!r} with UpdateSettings that set {names}: first-order scores "
+            'move no weights, so leave that out, or take response="finite".'
+        )
+
+
+def _by_token(
+    task: Task,
+    *,
+    query: Function,
+    response: Response,
+    rise: float,
+    update: UpdateSettings,
+    relative: bool,
+) -> Sides:
+    if type(task).token_measure is Task.token_measure or response != "finite" or relative:
+        raise SettingError(
+            f'train_measure is "tokens" with response {response!r} and relative={relative} on a '
+            f"{type(task).__name__}: it needs a task that defines `token_measure`, finite "
+            "responses, and scores that are not relative."
+        )
+    return Sides(
+        query=query,
+        train=task.loss,
+        train_name="tokens",
+        response=response,
+        rise=rise,
+        update=update,
+        by_token=True,
     )
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from auditkit.batches import mapped
+from auditkit.engine.passes import Function
 from auditkit.engine.update import Query
 
 if TYPE_CHECKING:
@@ -25,18 +26,20 @@ _WIDER = 1.1
 _TRIES = 60
 
 
-def away(query: Query, *, radius: float, seed: int) -> Query:
+def away(query: Query, loss: Function, *, radius: float, seed: int) -> Query:
     """The query as it is, or a point near it if its loss has saturated.
 
     Args:
         query: one query, whose first tensor of real numbers is its input.
+        loss: the task's loss, which decides whatever the query is measured by.
         radius: of the first sphere, in units of the input.
         seed: for the point's direction; another at every try.
     """
-    found, width = query, radius
-    for tried in range(_TRIES if query.mean() < _SATURATED else 0):
-        found, width = _at(query, width, seed + tried), width * _WIDER
-        if found.mean() > _ENOUGH:
+    found, width, judged = query, radius, replace(query, function=loss)
+    for tried in range(_TRIES if judged.mean() < _SATURATED else 0):
+        found, there = (_at(one, width, seed + tried) for one in (query, judged))
+        width *= _WIDER
+        if there.mean() > _ENOUGH:
             break
     return found
 

@@ -68,6 +68,9 @@ class UpdateSettings:
             )
 
 
+_VISIBLE = 1e-4
+"""A rise is at least this share of the measure itself: less would be rounding."""
+
 ONE_STEP = UpdateSettings()
 """One step, found by line search."""
 
@@ -212,6 +215,7 @@ def _length(
         return sign * settings.step, rise
     _check_slope(query, slope)
     base = query.mean()
+    rise = max(rise, _VISIBLE * abs(base))
 
     def rise_at(step: float) -> float:
         return sign * (query.mean(_moved(query.model, direction, sign * step)) - base)

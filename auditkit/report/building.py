@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from auditkit.audit import Note, Section, SelfCheck
 from auditkit.report import page
 from auditkit.report.charts import to_svg
 from auditkit.report.context import (
@@ -19,9 +18,12 @@ from auditkit.report.context import (
     SelfCheckView,
     SubjectView,
 )
-from auditkit.report.previews import stored_previews
+from auditkit.report.galleries import gallery_views
+from auditkit.report.previews import Previews
 from auditkit.report.table import findings_view, table_view
 from auditkit.report.wording import number, percent, seconds, size, title_of
+from auditkit.results import Note, SelfCheck
+from auditkit.showing import Section
 from auditkit.store import Run, RunRecord
 
 MOST_HEADLINES = 4
@@ -59,8 +61,8 @@ def report_context(
     )
 
 
-def section_views(sections: Sequence[Section]) -> tuple[SectionView, ...]:
-    """The sections with their charts drawn.
+def section_views(sections: Sequence[Section], previews: Previews) -> tuple[SectionView, ...]:
+    """The sections with their charts drawn and the examples of their galleries.
 
     Raises:
         PluginError: a chart cannot be drawn.
@@ -78,18 +80,15 @@ def section_views(sections: Sequence[Section]) -> tuple[SectionView, ...]:
                 for number_, figure in enumerate(section.figures, start=1)
             ),
             table=None if section.table is None else table_view(section.table),
+            galleries=gallery_views(section.galleries, previews),
             template=section.template,
         )
         for place, section in enumerate(sections, start=1)
     )
 
 
-def shown_findings(run: Run, count: int, *, cut_for_size: bool) -> FindingsView:
-    """The table of the `count` worst findings of a run.
-
-    Raises:
-        StoreError: the stored previews cannot be read.
-    """
+def shown_findings(run: Run, count: int, previews: Previews, *, cut_for_size: bool) -> FindingsView:
+    """The table of the `count` worst findings of a run."""
     record, frame = run.record, run.findings.frame
     judged = frame.height
     if count >= judged:
@@ -100,7 +99,8 @@ def shown_findings(run: Run, count: int, *, cut_for_size: bool) -> FindingsView:
         shown += "; all are in findings.parquet and findings.csv beside this file."
     return findings_view(
         frame.head(count),
-        stored_previews(run.previews),
+        previews,
+        judged=record.judged,
         shown=shown,
         file_name=f"decisions-{record.audit}-{record.id}.csv",
     )
@@ -131,7 +131,7 @@ def _subject(record: RunRecord) -> SubjectView:
         "Queries": None if subject.queries is None else number(subject.queries),
         "Classes": f"{len(names):,}" if names else None,
         "Task": subject.task,
-        "Weights of the model": number(subject.parameters),
+        "Weights of the model": number(subject.parameters) if subject.task else None,
         "Checkpoints": number(subject.checkpoints) if subject.checkpoints else None,
     }
     return SubjectView(
@@ -152,7 +152,8 @@ def _repeat(record: RunRecord) -> RepeatView:
     cost = {title_of(stage): seconds(spent) for stage, spent in record.seconds.items()}
     cost |= {"In all": seconds(sum(record.seconds.values()))}
     cost |= {"Peak memory": size(record.peak_memory)}
-    sums = {"SHA-256 of the weights": record.subject.weights, "SHA-256 of the data": ""}
+    weights = record.subject.weights
+    sums = {} if weights is None else {"SHA-256 of the weights": weights}
     sums["SHA-256 of the data"] = record.subject.data
     groups = {
         "Settings": settings | run,

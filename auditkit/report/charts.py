@@ -14,8 +14,8 @@ from xml.etree import ElementTree as ET
 
 from markupsafe import Markup
 
-from auditkit.audit import Figure
 from auditkit.errors import PluginError
+from auditkit.showing import Figure
 
 Json: TypeAlias = Union[Mapping[str, "Json"], list["Json"], str, float, bool, None]
 

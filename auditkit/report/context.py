@@ -21,10 +21,12 @@ class Fact:
     Attributes:
         name: what it is, as a heading.
         value: the value, as text.
+        marked: whether it stands out.
     """
 
     name: str
     value: str
+    marked: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,27 +127,6 @@ class TableView:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SectionView:
-    """A part of the report between the answer and the findings.
-
-    Attributes:
-        name: unique in the page, for links to it.
-        title: the heading.
-        paragraphs: plain sentences.
-        figures: charts.
-        table: a small table, or None.
-        template: the template that shows it.
-    """
-
-    name: str
-    title: str
-    paragraphs: tuple[str, ...]
-    figures: tuple[FigureView, ...]
-    table: TableView | None
-    template: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class ExampleView:
     """What the reader sees of an example.
 
@@ -171,6 +152,89 @@ class ExampleView:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PieceView:
+    """A stretch of a text.
+
+    Attributes:
+        text: the stretch.
+        mark: empty, or `for-1` to `for-4` or `against-1` to `against-4`, weak to strong.
+    """
+
+    text: str
+    mark: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShownView:
+    """An example in a gallery.
+
+    Attributes:
+        id: the example's id.
+        example: what the reader sees of it.
+        pieces: of its text, if it is one: all that was stored.
+        caption: what stands under it.
+    """
+
+    id: str
+    example: ExampleView
+    pieces: tuple[PieceView, ...]
+    caption: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class GalleryRowView:
+    """Examples side by side.
+
+    Attributes:
+        title: what they are; may be empty.
+        text: what is to be said of them; may be empty.
+        shown: the examples.
+    """
+
+    title: str
+    text: str
+    shown: tuple[ShownView, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GalleryView:
+    """Rows of examples.
+
+    Attributes:
+        caption: what to see in them; may be empty.
+        columns: how many rows stand beside each other where there is room, 1 to 6.
+        rows: the rows.
+    """
+
+    caption: str
+    columns: int
+    rows: tuple[GalleryRowView, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SectionView:
+    """A part of the report between the answer and the findings.
+
+    Attributes:
+        name: unique in the page, for links to it.
+        title: the heading.
+        paragraphs: plain sentences.
+        figures: charts.
+        table: a small table, or None.
+        galleries: examples side by side.
+        template: the template that shows it.
+    """
+
+    name: str
+    title: str
+    paragraphs: tuple[str, ...]
+    figures: tuple[FigureView, ...]
+    table: TableView | None
+    galleries: tuple[GalleryView, ...]
+    template: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class FindingView:
     """A row of the table of findings.
 
@@ -178,6 +242,7 @@ class FindingView:
         id: the example's id.
         rank: 1 is the worst.
         example: what the reader sees of it.
+        other: what the reader sees of the example it is paired with, or None.
         probability: that the claim is right; sorts by its number.
         percent: the probability in whole percent; None where nothing is claimed.
         score: higher is worse; sorts by its number.
@@ -191,6 +256,7 @@ class FindingView:
     id: str
     rank: int
     example: ExampleView
+    other: ExampleView | None
     probability: CellView
     percent: int | None
     score: CellView
@@ -227,6 +293,7 @@ class FindingsView:
         shown: what is shown of what was judged, in words.
         has_probability: whether the audit claims probabilities.
         has_suggestion: whether rows may have a label to change to.
+        has_other: whether rows may be paired with another example.
         has_flags: whether some rows are flagged and others not.
         file_name: the name of an exported file of decisions.
     """
@@ -237,6 +304,7 @@ class FindingsView:
     shown: str
     has_probability: bool
     has_suggestion: bool
+    has_other: bool
     has_flags: bool
     file_name: str
 

@@ -16,10 +16,12 @@ from PIL import Image
 from auditkit.errors import StoreError
 from auditkit.pool import Pool
 from auditkit.preview import ImagePreview, Preview, RowPreview, TextPreview
+from auditkit.showing import PoolName
 
 Kind: TypeAlias = Literal["image", "text", "row", "none"]
 
 SCHEMA: Mapping[str, pl.DataType] = {
+    "pool": pl.String(),
     "example_id": pl.String(),
     "kind": pl.String(),
     "image": pl.Binary(),
@@ -51,7 +53,11 @@ class StoredPreview:
     cells: Mapping[str, str] = field(default_factory=dict)
 
 
-def preview_frame(pool: Pool, ids: Sequence[str]) -> pl.DataFrame:
+Previews: TypeAlias = Mapping[tuple[str, str], StoredPreview]
+"""What is stored of examples, by the name of their pool and their id."""
+
+
+def preview_frame(pool: Pool, ids: Sequence[str], *, name: PoolName = "train") -> pl.DataFrame:
     """What the reader sees of these examples of a pool, one row per id, columns of `SCHEMA`.
 
     Images shrink to `MAX_PIXELS`, texts and rows are cut, and what was cut says so in words.
@@ -63,6 +69,7 @@ def preview_frame(pool: Pool, ids: Sequence[str]) -> pl.DataFrame:
     stored = [_stored(pool.preview(int(position))) for position in pool.positions(distinct)]
     return pl.DataFrame(
         {
+            "pool": [name] * len(distinct),
             "example_id": distinct,
             "kind": [preview.kind for preview in stored],
             "image": [preview.image or None for preview in stored],
@@ -76,8 +83,8 @@ def preview_frame(pool: Pool, ids: Sequence[str]) -> pl.DataFrame:
     )
 
 
-def stored_previews(frame: pl.DataFrame) -> dict[str, StoredPreview]:
-    """What `preview_frame` stored, by example id.
+def stored_previews(frame: pl.DataFrame) -> Previews:
+    """What `preview_frame` stored, by pool and example id.
 
     Raises:
         StoreError: the frame is not one of previews.
@@ -87,7 +94,7 @@ def stored_previews(frame: pl.DataFrame) -> dict[str, StoredPreview]:
             f"The stored previews have the columns {frame.columns}, expected {list(SCHEMA)}: "
             "run the audit again."
         )
-    return {row["example_id"]: _read(row) for row in frame.iter_rows(named=True)}
+    return {(row["pool"], row["example_id"]): _read(row) for row in frame.iter_rows(named=True)}
 
 
 def _stored(preview: Preview | None) -> StoredPreview:

@@ -12,11 +12,12 @@ from pathlib import Path
 
 from jinja2 import Environment, TemplateError
 
-from auditkit.audit import Section
 from auditkit.errors import PluginError
 from auditkit.report.building import report_context, section_views, shown_findings
 from auditkit.report.context import SectionView
 from auditkit.report.page import CORE, environment
+from auditkit.report.previews import Previews, stored_previews
+from auditkit.showing import Section
 from auditkit.store import Run
 
 MAX_BYTES = 2_000_000
@@ -64,15 +65,16 @@ def to_html(
         StoreError: the run cannot be read.
     """
     templates = environment(template_folders or {})
-    views = section_views(sections)
+    previews = stored_previews(run.previews)
+    views = section_views(sections, previews)
     wanted = min(run.record.top, len(run.findings))
-    html = _filled(templates, run, views, count=wanted, wanted=wanted)
+    html = _filled(templates, run, views, previews, count=wanted, wanted=wanted)
     count = wanted
     while (excess := len(html.encode()) - max_bytes) > 0 and count > 0:
-        bare = len(_filled(templates, run, views, count=0, wanted=wanted).encode())
+        bare = len(_filled(templates, run, views, previews, count=0, wanted=wanted).encode())
         per_row = max(1.0, (max_bytes + excess - bare) / count)
         count = max(0, count - max(1, int(1.05 * excess / per_row)))
-        html = _filled(templates, run, views, count=count, wanted=wanted)
+        html = _filled(templates, run, views, previews, count=count, wanted=wanted)
     return html
 
 
@@ -80,11 +82,12 @@ def _filled(
     templates: Environment,
     run: Run,
     sections: Sequence[SectionView],
+    previews: Previews,
     *,
     count: int,
     wanted: int,
 ) -> str:
-    findings = shown_findings(run, count, cut_for_size=count < wanted)
+    findings = shown_findings(run, count, previews, cut_for_size=count < wanted)
     context = report_context(run, sections, findings)
     names = [f"{run.record.audit}/report.html", f"{CORE}/report.html"]
     try:

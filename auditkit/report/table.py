@@ -8,30 +8,28 @@ an `eval`. Here the template engine escapes every cell, and numbers sort by attr
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import polars as pl
-from PIL import Image
 
-from auditkit.errors import StoreError
 from auditkit.findings import SCHEMA
 from auditkit.report.context import (
     CellView,
     ColumnView,
     ExampleView,
-    Fact,
     FilterView,
     FindingsView,
     FindingView,
     TableView,
 )
-from auditkit.report.previews import StoredPreview, cut
+from auditkit.report.example import example_view
+from auditkit.report.examples import OTHER
+from auditkit.report.previews import Previews, cut
 from auditkit.report.wording import NOTHING, decimals_for, number, title_of
+from auditkit.showing import PoolName
 
 MOST_CHOICES = 50
 """A column of more values than this gets no filter; searching finds them."""
@@ -39,10 +37,6 @@ MOST_CHOICES = 50
 MOST_FILTERS = 4
 
 _CELL_CHARACTERS = 200
-_TEXT_BEGINNING = 240
-_FIRST_CELLS = 6
-_SHOWN_PIXELS = 80
-_SMALL_PNG = 2500
 
 
 @dataclass(frozen=True)
@@ -53,13 +47,14 @@ class _Column:
 
 
 def findings_view(
-    frame: pl.DataFrame, previews: Mapping[str, StoredPreview], *, shown: str, file_name: str
+    frame: pl.DataFrame, previews: Previews, *, judged: PoolName, shown: str, file_name: str
 ) -> FindingsView:
     """The table of the findings in `frame`, all of its rows.
 
     Args:
         frame: findings, worst first.
-        previews: what the reader sees of the examples, by id.
+        previews: what the reader sees of the examples.
+        judged: the pool the findings are about.
         shown: what these rows are of all that were judged, in words.
         file_name: the name of an exported file of decisions.
     """
@@ -72,7 +67,8 @@ def findings_view(
         FindingView(
             id=row["example_id"],
             rank=row["rank"],
-            example=example_view(previews.get(row["example_id"])),
+            example=example_view(previews.get((judged, row["example_id"]))),
+            other=_other(row.get(OTHER), previews),
             probability=_probability(row["probability"]),
             percent=_percent(row["probability"]),
             score=scores[place],
@@ -96,6 +92,7 @@ def findings_view(
         shown=shown,
         has_probability=frame["probability"].is_not_null().any(),
         has_suggestion=suggests,
+        has_other=OTHER in frame.columns,
         has_flags=frame["flagged"].n_unique() > 1,
         file_name=file_name,
     )
@@ -108,17 +105,8 @@ def table_view(frame: pl.DataFrame) -> TableView:
     return TableView(columns=tuple(column.view for column in columns), rows=rows)
 
 
-def example_view(preview: StoredPreview | None) -> ExampleView:
-    """What the reader sees of an example, cut for a table's cell."""
-    if preview is None or preview.kind == "none":
-        return ExampleView(kind="none")
-    if preview.kind == "image":
-        return _image(preview.image)
-    if preview.kind == "text":
-        place = _break(preview.text)
-        return ExampleView(kind="text", text=preview.text[:place], rest=preview.text[place:])
-    cells = tuple(Fact(name=name, value=value) for name, value in preview.cells.items())
-    return ExampleView(kind="row", cells=cells[:_FIRST_CELLS], more_cells=cells[_FIRST_CELLS:])
+def _other(name: object, previews: Previews) -> ExampleView | None:
+    return None if name is None else example_view(previews.get(("train", str(name))))
 
 
 def _column(values: pl.Series) -> _Column:
@@ -188,34 +176,3 @@ def _record(example_id: str, suggested: object) -> str:
     if suggested is not None:
         record["suggested_label"] = str(suggested)
     return json.dumps(record)
-
-
-def _break(text: str) -> int:
-    """Where a long text is broken: after the last whole word of its beginning."""
-    if len(text) <= _TEXT_BEGINNING * 1.25:
-        return len(text)
-    space = text.rfind(" ", _TEXT_BEGINNING // 2, _TEXT_BEGINNING)
-    return space + 1 if space > 0 else _TEXT_BEGINNING
-
-
-def _image(png: bytes) -> ExampleView:
-    try:
-        with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
-            scale = _SHOWN_PIXELS / max(image.size)
-            width, height = (max(1, round(side * scale)) for side in image.size)
-            kind, content = ("png", png) if len(png) <= _SMALL_PNG else ("webp", _webp(image))
-    except (OSError, SyntaxError) as error:  # what Pillow raises for broken files
-        raise StoreError(f"A stored thumbnail cannot be read: {error}; run the audit again.") from (
-            error
-        )
-    data = base64.b64encode(content).decode("ascii")
-    return ExampleView(
-        kind="image", image=f"data:image/{kind};base64,{data}", width=width, height=height
-    )
-
-
-def _webp(image: Image.Image) -> bytes:
-    """A photograph in an eighth of the bytes its PNG takes."""
-    written = io.BytesIO()
-    image.save(written, format="WEBP", quality=80)
-    return written.getvalue()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from auditkit.audit import Number
+from auditkit.results import Number
 
 NOTHING = "\N{EN DASH}"
 """What stands where there is no value."""

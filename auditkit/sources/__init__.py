@@ -2,12 +2,14 @@
 
 A reference is the place of a Python object (`package.module:name`, `path/file.py:name`), a table
 (`.csv`, `.tsv`, `.parquet`, `.ndjson`, `.jsonl`), a folder of images in class folders, or, with
-`--embeddings`, a file of embeddings. Readers are imported where they are needed: this module, which
-the command line imports, imports neither torch nor skrub.
+`--embeddings`, a file of embeddings. With `--no-model`, folders may be flat, labels are optional,
+and text files (`.txt`) hold one document a line. Readers are imported where they are needed: this
+module, which the command line imports, imports neither torch nor skrub.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,7 +57,8 @@ def load(reference: str, options: SourceOptions, *, progress: Progress = SILENT)
     """
     if is_object_reference(reference):
         _refuse(options, _ALL_OPTIONS, reason=_OBJECT_REASON)
-        return load_object(reference)
+        found = load_object(reference)
+        return found if options.model else replace(found, task=None)
     if options.trusted is not None and options.evaluation is not None:
         raise SettingError(
             f"Both a trusted set ({options.trusted}) and an evaluation set ({options.evaluation}) "
@@ -65,6 +68,15 @@ def load(reference: str, options: SourceOptions, *, progress: Progress = SILENT)
     for second in (options.trusted, options.evaluation):
         if second is not None:
             existing(str(second))
+    if not options.model:
+        from auditkit.sources.plain import load_plain  # noqa: PLC0415 - imports skrub
+
+        _refuse(
+            options, ("embeddings", "checkpoint"), reason="--no-model too: leave one of them out"
+        )
+        return load_plain(path, options, progress=progress)
+    if options.checkpoint is not None:
+        return _language(path, options)
     if options.embeddings:
         from auditkit.sources.embeddings import load_embeddings  # noqa: PLC0415 - imports torch
 
@@ -80,6 +92,20 @@ def load(reference: str, options: SourceOptions, *, progress: Progress = SILENT)
 
         return load_table(path, options, progress=progress)
     raise _unknown_file(path)
+
+
+def _language(path: Path, options: SourceOptions) -> Subject:
+    """Texts and the language model that was trained on them."""
+    from auditkit.sources.language import load_language  # noqa: PLC0415 - imports torch
+
+    _refuse(
+        options,
+        ("label", "drop", "embeddings", "trusted"),
+        reason="a language model is trained on the texts alone: leave it out",
+    )
+    if path.suffix.lower() not in TABLE_SUFFIXES:
+        raise _unknown_file(path)
+    return load_language(path, options)
 
 
 def existing(reference: str) -> Path:
@@ -132,6 +158,11 @@ def _unknown_file(path: Path) -> UsageError | UnreadableError:
     if suffix in IMAGE_SUFFIXES:
         return SubjectReferenceError(
             f"{path.name} is one image: give a folder with one folder of images per class."
+        )
+    if suffix == ".txt":
+        return SubjectReferenceError(
+            f"{path.name} holds texts without labels, which no model can be trained on: add "
+            "--no-model where the command has it, or give a table with a column of texts."
         )
     known = ", ".join(TABLE_SUFFIXES)
     return SubjectReferenceError(

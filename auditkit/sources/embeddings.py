@@ -110,4 +110,6 @@ def _pool(table: LabelledTable, vectors: Vectors, labels: npt.NDArray[np.int64])
             shown.columns, [None if cell is None else as_text(cell) for cell in cells]
         )
 
-    return Pool.from_arrays(vectors, labels, ids=table.ids, metadata=table.frame, preview=preview)
+    return Pool.from_arrays(
+        vectors, labels, ids=table.ids, metadata=table.frame, preview=preview, label=table.label
+    )

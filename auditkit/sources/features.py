@@ -35,6 +35,21 @@ def plain(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.with_columns([_plain(column) for column in frame.iter_columns()])
 
 
+def cast_column(column: pl.Series, dtype: pl.DataType, table: str) -> pl.Series:
+    """A column of a second table as the type it has in the first.
+
+    Raises:
+        ColumnError: its cells cannot be read so.
+    """
+    try:
+        return column.cast(dtype)
+    except pl.exceptions.PolarsError as error:
+        raise ColumnError(
+            f"The column {column.name!r} of {table} holds {column.dtype} where the first table "
+            f"holds {dtype}: give both tables the same columns."
+        ) from error
+
+
 def dtypes_of(frame: pl.DataFrame) -> dict[str, pl.DataType]:
     """What each column of a plain frame holds, dates written as text recognized."""
     texts = [name for name, dtype in frame.schema.items() if dtype == pl.String]
@@ -91,7 +106,9 @@ class TableFeatures:
                     f"{table} has no column {name!r}, which is a feature of the first table; "
                     f"{did_you_mean(name, frame.columns)}"
                 )
-        cast_columns = [_cast(frame[name], dtype, table) for name, dtype in self._schema.items()]
+        cast_columns = [
+            cast_column(frame[name], dtype, table) for name, dtype in self._schema.items()
+        ]
         chosen = pl.DataFrame(cast_columns)
         _refuse_non_finite(chosen, ids)
         if self._pipeline is None:
@@ -118,16 +135,6 @@ def _plain(column: pl.Series) -> pl.Series:
         numbers = column.str.strip_chars().cast(pl.Float64, strict=False)
         return numbers if numbers.null_count() == column.null_count() else column
     return column
-
-
-def _cast(column: pl.Series, dtype: pl.DataType, table: str) -> pl.Series:
-    try:
-        return column.cast(dtype)
-    except pl.exceptions.PolarsError as error:
-        raise ColumnError(
-            f"The column {column.name!r} of {table} holds {column.dtype} where the first table "
-            f"holds {dtype}: give both tables the same columns."
-        ) from error
 
 
 def _refuse_non_finite(frame: pl.DataFrame, ids: Sequence[str]) -> None:

@@ -62,11 +62,15 @@ class Listing:
         return [f"Left out: {count} {what}." for count, what in counts if count]
 
 
-def list_images(root: Path) -> Listing:
+def list_images(root: Path, *, flat: bool = False) -> Listing:
     """The images of a folder that holds one folder per class.
 
     A class folder may have folders inside; their images are of that class. Hidden files are passed
     over, and symbolic links that lead out of the folder are not followed.
+
+    Args:
+        root: the folder.
+        flat: whether images in no class folder belong too; their label is empty.
 
     Raises:
         SubjectReferenceError: no images, none in class folders, or splits instead of classes.
@@ -77,14 +81,18 @@ def list_images(root: Path) -> Listing:
             links += 1
         elif not file.is_image:
             others += 1
-        elif not file.label:
+        elif not file.label and not flat:
             loose += 1
         else:
             images.append(file)
     if not images:
         raise _no_images(root, loose, others)
-    tops = {image.label for image in images}
-    if {name.lower() for name in tops} <= _SPLITS and all(i.id.count("/") > 1 for i in images):
+    tops = {image.label for image in images} - {""}
+    if (
+        tops
+        and {name.lower() for name in tops} <= _SPLITS
+        and all(i.id.count("/") > 1 for i in images)
+    ):
         first = min(tops)
         raise SubjectReferenceError(
             f"{root} holds {', '.join(sorted(tops))}, which are splits rather than classes: give "

@@ -33,24 +33,27 @@ class ImageDataset:
 
     Args:
         pixels: uint8 [image, height, width] or [image, height, width, 3].
-        labels: int64 [image].
+        labels: int64 [image]; without them, bare images are given out.
     """
 
-    def __init__(self, pixels: Pixels, labels: npt.NDArray[np.int64]) -> None:
+    def __init__(self, pixels: Pixels, labels: npt.NDArray[np.int64] | None) -> None:
         self.pixels, self.labels = pixels, labels
 
     def __len__(self) -> int:
         return len(self.pixels)
 
-    def __getitem__(self, position: int) -> tuple[Tensor, Tensor]:
-        images, labels = self.rows(np.array([position]))
-        return images[0], labels[0]
+    def __getitem__(self, position: int) -> Tensor | tuple[Tensor, ...]:
+        fields = self.rows(np.array([position]))
+        return tuple(field[0] for field in fields) if len(fields) > 1 else fields[0][0]
 
-    def rows(self, positions: Positions) -> tuple[Tensor, Tensor]:
+    def rows(self, positions: Positions) -> tuple[Tensor, ...]:
         """Images, float32 [batch, channel, height, width], and labels, int64 [batch]."""
         pixels = torch.from_numpy(self.pixels[positions])
         stacked = pixels[:, None] if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2)
-        return stacked.float() / 255, torch.from_numpy(self.labels[positions])
+        images = stacked.float() / 255
+        if self.labels is None:
+            return (images,)
+        return images, torch.from_numpy(self.labels[positions])
 
     def preview(self, position: int) -> ImagePreview:
         """The image as it is read, at its common size."""
@@ -109,10 +112,14 @@ def _queries(
             f"{root} is not a folder: expected a folder of images in class folders, like the "
             "first one."
         )
-    decoded = decode(list_images(root).images, like=like, progress=progress)
+    listing = list_images(root, flat=options.unlabelled)
+    decoded = decode(listing.images, like=like, progress=progress)
     labels, ids = _labels_and_ids(decoded)
-    pool = _pool(decoded, codes(labels, names, ids, where=root.name))
     skipped = decoded.sentences[1:]
+    if not any(labels):
+        skipped.append(f"The images of {root.resolve().name} lie in no class folders: no labels.")
+    found = codes(labels, names, ids, where=root.name) if any(labels) else None
+    pool = _pool(decoded, found)
     return pool, [f"{len(pool):,} images from {root.resolve().name} are the queries.", *skipped]
 
 
@@ -120,12 +127,9 @@ def _labels_and_ids(decoded: Decoded) -> tuple[list[str], list[str]]:
     return [file.label for file in decoded.files], [file.id for file in decoded.files]
 
 
-def _pool(decoded: Decoded, labels: npt.NDArray[np.int64]) -> Pool:
+def _pool(decoded: Decoded, labels: npt.NDArray[np.int64] | None) -> Pool:
     dataset = ImageDataset(decoded.pixels, labels)
     names, ids = _labels_and_ids(decoded)
-    return Pool(
-        dataset,
-        ids=ids,
-        metadata=pl.DataFrame({"id": ids, "label": names}),
-        preview=dataset.preview,
-    )
+    frame = pl.DataFrame({"id": ids} if labels is None else {"id": ids, "label": names})
+    label = None if labels is None else "label"
+    return Pool(dataset, ids=ids, metadata=frame, preview=dataset.preview, label=label)

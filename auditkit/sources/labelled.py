@@ -72,6 +72,16 @@ def read_labelled(path: Path, options: SourceOptions) -> LabelledTable:
     return labelled(frame, options.label, id_column=options.id, table=path.name)
 
 
+def has_labels(path: Path, options: SourceOptions) -> bool:
+    """Whether a table has the column of labels.
+
+    Raises:
+        PoolError: no rows.
+        UnreadableError: the file is no table of its kind.
+    """
+    return options.label in read_frame(path, verbatim=[options.id]).columns
+
+
 def labelled(
     frame: pl.DataFrame, label: str, *, id_column: str | None, table: str
 ) -> LabelledTable:

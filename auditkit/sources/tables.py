@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 from auditkit.errors import SubjectReferenceError
 from auditkit.pool import Pool
@@ -16,8 +17,8 @@ from auditkit.progress import SILENT, Progress
 from auditkit.sources.columns import Columns, choose
 from auditkit.sources.features import Matrix, TableFeatures, dtypes_of, plain
 from auditkit.sources.fitting import fit_classifier
-from auditkit.sources.frames import TABLE_SUFFIXES, as_text
-from auditkit.sources.labelled import LabelledTable, read_labelled
+from auditkit.sources.frames import TABLE_SUFFIXES, as_text, read_frame, row_ids
+from auditkit.sources.labelled import LabelledTable, has_labels, read_labelled
 from auditkit.sources.labels import classes, codes
 from auditkit.sources.models import TableModel
 from auditkit.subject import Subject
@@ -94,6 +95,15 @@ def _queries(
             f"{path} is not a table: expected a file with one of the extensions "
             f"{', '.join(TABLE_SUFFIXES)}, like the first one."
         )
+    if options.unlabelled and not has_labels(path, options):
+        frame = read_frame(path, verbatim=[options.id])
+        ids = row_ids(frame, options.id, table=path.name)
+        values = features.transform(plain(frame), ids, table=path.name)
+        pool = _frame_pool(frame, (values,), ids, label=None, columns=features.columns)
+        return pool, [
+            f"{len(pool):,} rows of {path.name} are the queries.",
+            f"{path.name} has no column {options.label!r}: no labels.",
+        ]
     table = read_labelled(path, options)
     values = features.transform(plain(table.frame), table.ids, table=path.name)
     labels = codes(table.labels, names, table.ids, where=path.name)
@@ -104,8 +114,19 @@ def _queries(
 def _pool(
     table: LabelledTable, values: Matrix, labels: npt.NDArray[np.int64], columns: Columns
 ) -> Pool:
-    frame = table.frame
-    shown = [name for name in frame.columns if name != table.label]
+    return _frame_pool(table.frame, (values, labels), table.ids, label=table.label, columns=columns)
+
+
+def _frame_pool(
+    frame: pl.DataFrame,
+    arrays: Sequence[npt.NDArray[np.generic]],
+    ids: Sequence[str],
+    *,
+    label: str | None,
+    columns: Columns,
+) -> Pool:
+    """A pool of arrays that shows the rows of a frame."""
+    shown = [name for name in frame.columns if name != label]
 
     def preview(position: int) -> Preview:
         if len(columns.texts) == 1:
@@ -114,4 +135,6 @@ def _pool(
         cells = frame.select(shown).row(position)
         return row_preview(shown, [None if cell is None else as_text(cell) for cell in cells])
 
-    return Pool.from_arrays(values, labels, ids=table.ids, metadata=frame, preview=preview)
+    return Pool.from_arrays(
+        *arrays, ids=ids, metadata=frame, preview=preview, label=label, contents=columns.features
+    )

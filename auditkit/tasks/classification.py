@@ -54,14 +54,15 @@ class ClassificationTask(Task):
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Cross-entropy per example, in nats, [batch]."""
         scores, labels = self.outputs(model, batch)
-        return functional.cross_entropy(scores, labels, reduction="none")
+        return functional.cross_entropy(_precise(scores), labels, reduction="none")
 
     def loss_and_outputs(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         """Cross-entropy and class scores of one pass; of two where a subclass has its own loss."""
         if type(self).loss is not ClassificationTask.loss:
             return super().loss_and_outputs(model, batch)
         scores, labels = self.outputs(model, batch)
-        return functional.cross_entropy(scores, labels, reduction="none"), scores.detach()
+        losses = functional.cross_entropy(_precise(scores), labels, reduction="none")
+        return losses, scores.detach()
 
     def measure(self, model: nn.Module, batch: Batch) -> Tensor:
         """The negative margin: minus the log-odds of the label, in nats, [batch].
@@ -70,6 +71,7 @@ class ClassificationTask(Task):
         keeps its slope where the loss of a well fitted example has none left.
         """
         scores, labels = self.outputs(model, batch)
+        scores = _precise(scores)
         own = scores.gather(1, labels[:, None])
         others = scores.scatter(1, labels[:, None], float("-inf"))
         return others.logsumexp(dim=1) - own[:, 0]
@@ -90,3 +92,8 @@ class ClassificationTask(Task):
                 f"A label is {wrong} and the model gives scores for {classes} classes: labels must "
                 f"be 0 to {classes - 1}, in the order of the scores."
             )
+
+
+def _precise(scores: Tensor) -> Tensor:
+    """The scores in double precision: the loss of a memorized example is far smaller than they."""
+    return scores if scores.device.type == "mps" else scores.double()

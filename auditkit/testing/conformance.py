@@ -81,7 +81,8 @@ def _import_problems(audit: AuditClass) -> Iterator[str]:
 def _run_problems(audit: AuditClass, subject: Subject) -> Iterator[str]:
     from auditkit import fingerprint  # noqa: PLC0415 - brings torch, as the pipeline
 
-    before = fingerprint.of_weights(subject.task.model)
+    model = None if subject.task is None else subject.task.model
+    before = None if model is None else fingerprint.of_weights(model)
     with TemporaryDirectory() as folder:
         try:
             first, second = (_try(audit, subject, Path(folder)) for _ in range(2))
@@ -97,7 +98,7 @@ def _run_problems(audit: AuditClass, subject: Subject) -> Iterator[str]:
                 "two runs with one seed give different findings: derive every random choice from "
                 "context.seed."
             )
-    if fingerprint.of_weights(subject.task.model) != before:
+    if model is not None and fingerprint.of_weights(model) != before:
         yield "it changes the subject's model: work on a copy, or through context.engine."
 
 

@@ -10,19 +10,22 @@ more subsets or seeds can be asked for later.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import BinaryIO, TypeAlias, Union
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from auditkit import fingerprint
 from auditkit.errors import StoreError
 from auditkit.progress import Progress
+from auditkit.subject import Task
 from auditkit.truth.retraining import Leg, Retraining
 
 Values: TypeAlias = npt.NDArray[np.floating]
@@ -116,13 +119,17 @@ class Kept:
 def facts(retraining: Retraining, *, progress: Progress) -> Facts:
     """What two retrainings must have in common for their measures to be comparable.
 
-    Functions (a custom optimizer, augmentation, fresh models) are known by their names alone.
+    Functions (a custom optimizer, augmentation, fresh models) are known by their names alone, those
+    of `functools.partial` by their arguments too; the model by its weights and by what it prints;
+    the task by its class and its plain attributes.
     """
-    recipe = retraining.recipe
+    recipe, task = retraining.recipe, retraining.task
     given = {"targets": retraining.targets, "pretrained weights": retraining.pretrained}
     return {
-        "task": type(retraining.task).__qualname__,
-        "model": fingerprint.of_weights(retraining.task.model),
+        "task": type(task).__qualname__,
+        "settings of the task": _settings(task),
+        "model": fingerprint.of_weights(task.model),
+        "architecture": fingerprint.of_example(repr(task.model)),
         "train pool": fingerprint.of_pool(retraining.train, progress=progress),
         "queries": fingerprint.of_pool(retraining.asked, progress=progress),
         "measure": retraining.measure_name,
@@ -132,9 +139,25 @@ def facts(retraining: Retraining, *, progress: Progress) -> Facts:
     }
 
 
+def _settings(task: Task) -> str:
+    """The sum of what the task keeps beside its model."""
+    return fingerprint.of_example(
+        {
+            name: value if not callable(value) else _plain(value)
+            for name, value in vars(task).items()
+            if value is not task.model and not name.startswith("_")
+        }
+    )
+
+
 def _plain(value: object) -> str | int | float | None:
     if value is None or isinstance(value, str | int | float):
         return value
+    if isinstance(value, functools.partial):
+        given = [*map(_plain, value.args), *(f"{k}={_plain(v)}" for k, v in value.keywords.items())]
+        return f"{_plain(value.func)}({', '.join(map(str, given))})"
+    if isinstance(value, Tensor | Mapping | Sequence):
+        return fingerprint.of_example(value)
     named = value if hasattr(value, "__qualname__") else type(value)
     return f"{named.__module__}.{named.__qualname__}"
 

@@ -101,8 +101,9 @@ def group_influence(
 ) -> Removals:
     """The change of each query's measure when a whole group of training examples is left out.
 
-    As `leave_one_out`; the number of steps stays that of training on everything, so that a group's
-    influence is not that of a shorter training.
+    As `leave_one_out`; the learning rates stay those of training on everything, and so do the steps
+    but for batches of which none is left, so that a group's influence is hardly that of a shorter
+    training where batches hold many more than one example.
 
     Args:
         retraining: what is trained, how, and what is measured.

@@ -54,7 +54,7 @@ class Retraining:
     def of(cls, subject: Subject) -> Retraining:
         """The retraining of a subject; `dataclasses.replace` changes the rest."""
         return cls(
-            task=subject.task,
+            task=subject.required_task(),
             train=subject.train,
             queries=subject.queries,
             recipe=subject.recipe,
@@ -107,8 +107,8 @@ def retrain(
         retraining: what is trained and how.
         seed: for fresh weights and everything random in training; by default the retraining's own.
         positions: the training examples; by default all.
-        left_out: examples among them that are taken out of their batches; order and batches of the
-            others, and the number of steps, stay as they are with them.
+        left_out: examples among them that are taken out of their batches; order, batches and
+            learning rates of the others stay as they are with them.
 
     Raises:
         PoolError: no example is left to train on, or targets of another number than examples.

@@ -74,13 +74,17 @@ class Content:
         return Content("row", rows=self.frame[positions])
 
 
-def content_of(pool: Pool, *, text: str | None = None, label: str | None = None) -> Content:
+def content_of(
+    pool: Pool, *, text: str | None = None, label: str | None = None, like: Pool | None = None
+) -> Content:
     """The content of a pool: its images, texts or rows, without labels and ids.
 
     Args:
         pool: read through its previews, its arrays and its metadata.
         text: the column of the metadata that holds the texts.
         label: the column of the metadata that holds the labels; left out of rows.
+        like: another pool of the same kind; images of numbers become bytes on its scale, so that
+            equal images of the two are equal bytes.
 
     Raises:
         ColumnError: there is no column `text`.
@@ -96,7 +100,7 @@ def content_of(pool: Pool, *, text: str | None = None, label: str | None = None)
         return Content("text", texts=tuple(cells))
     first = pool.preview(0)
     if isinstance(first, ImagePreview):
-        return Content("image", images=_images(pool))
+        return Content("image", images=_images(pool, like or pool))
     if isinstance(first, TextPreview):
         return Content("text", texts=_texts(pool))
     if isinstance(first, RowPreview):
@@ -146,23 +150,22 @@ def _size(shape: tuple[int, ...]) -> str:
     return f"{shape[1]} by {shape[0]} pixels, {'in colour' if len(shape) == 3 else 'grey'}"
 
 
-def _images(pool: Pool) -> Pixels | tuple[Pixels, ...]:
+def _images(pool: Pool, like: Pool) -> Pixels | tuple[Pixels, ...]:
     pixels = getattr(pool.dataset, "pixels", None)
     if isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8 and len(pixels) == len(pool):
         return pixels
-    found = _of_arrays(pool)
+    found = _of_arrays(pool, like)
     if found is not None:
         return found
     shown = [_shown(pool, place, ImagePreview).pixels for place in range(len(pool))]
     return np.stack(shown) if len({image.shape for image in shown}) == 1 else tuple(shown)
 
 
-def _of_arrays(pool: Pool) -> Pixels | None:
-    """The images of a pool of arrays, as bytes on one scale for all of them."""
-    arrays = getattr(pool.dataset, "arrays", None)
-    if not isinstance(arrays, tuple) or not hasattr(arrays[0], "__array__"):
+def _of_arrays(pool: Pool, like: Pool) -> Pixels | None:
+    """The images of a pool of arrays, as bytes on one scale for all of them and those of `like`."""
+    array = _inputs(pool)
+    if array is None:
         return None
-    array = np.asarray(arrays[0])
     if array.ndim == 4 and array.shape[1] in (1, 3):
         array = np.moveaxis(array, 1, -1)
     if array.ndim == 4 and array.shape[-1] == 1:
@@ -170,11 +173,38 @@ def _of_arrays(pool: Pool) -> Pixels | None:
     if array.ndim not in (3, 4) or not np.issubdtype(array.dtype, np.number):
         return None
     if array.dtype == np.uint8:
-        return array
-    finite = np.nan_to_num(array.astype(np.float32), posinf=0.0, neginf=0.0)
-    low, high = _round_range(float(finite.min()), float(finite.max()))
-    scaled: Pixels = ((finite - low) * (255 / (high - low))).round().astype(np.uint8)
-    return scaled
+        return array.astype(np.uint8, copy=False)
+    known = array if like is pool else _inputs(like)
+    low, high = _scale(array if known is None else known)
+    scaled = (_finite(array) - low) * (255 / (high - low))
+    pixels: Pixels = np.clip(scaled, 0, 255).round().astype(np.uint8)
+    return pixels
+
+
+def _scale(array: npt.NDArray[np.generic]) -> tuple[float, float]:
+    """The ends of the range of numbers, rounded outward; those of bytes for bytes."""
+    finite = _finite(array)
+    return _round_range(float(finite.min()), float(finite.max()))
+
+
+def _finite(array: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
+    return np.nan_to_num(array.astype(np.float32), posinf=0.0, neginf=0.0)
+
+
+def _inputs(pool: Pool) -> npt.NDArray[np.generic] | None:
+    """The first array of every example, stacked: [n, ...]; None where they are no such arrays."""
+    arrays = getattr(pool.dataset, "arrays", None)
+    if isinstance(arrays, tuple) and hasattr(arrays[0], "__array__"):
+        return np.asarray(arrays[0])
+    first = [_first(pool[place]) for place in range(len(pool))]
+    found = [np.asarray(part) for part in first if hasattr(part, "__array__")]
+    if len(found) < len(first) or len({array.shape for array in found}) != 1:
+        return None
+    return np.stack(found)
+
+
+def _first(example: object) -> object:
+    return example[0] if isinstance(example, tuple | list) and example else example
 
 
 def _round_range(low: float, high: float) -> tuple[float, float]:
@@ -208,11 +238,9 @@ def _rows(pool: Pool, label: str | None) -> pl.DataFrame:
     ]
     if kept:
         return frame.select(kept)
-    arrays = getattr(pool.dataset, "arrays", None)
-    if isinstance(arrays, tuple) and hasattr(arrays[0], "__array__"):
-        values = np.asarray(arrays[0])
-        if values.ndim == 2:
-            return pl.DataFrame(values, schema=[str(place) for place in range(values.shape[1])])
+    values = _inputs(pool)
+    if values is not None and values.ndim == 2:
+        return pl.DataFrame(values, schema=[str(place) for place in range(values.shape[1])])
     cells: Sequence[dict[str, str]] = [
         dict(_shown(pool, place, RowPreview).cells) for place in range(len(pool))
     ]

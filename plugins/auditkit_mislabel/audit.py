@@ -87,7 +87,7 @@ class MislabelAudit(Audit[MislabelSettings]):
     title = "Wrong labels"
     question = "Which labels are wrong?"
     fail_on = "estimated share of wrong labels"
-    requirements = Requirements(likelihood="categorical", queries="optional")
+    requirements = Requirements(likelihood="categorical", queries="optional", second="trusted")
     settings = MislabelSettings
 
     def audit(self, context: AuditContext[MislabelSettings]) -> AuditResult:
@@ -230,7 +230,7 @@ def _answer(wrong: float, flagged: int, count: int, threshold: float) -> str:
 def _class_names(
     context: AuditContext[MislabelSettings], tables: ClassTables
 ) -> npt.NDArray[np.str_]:
-    given = context.subject.task.class_names
+    given = context.task.class_names
     classes = tables.inside.shape[1]
     if given is not None and len(given) != classes:
         raise LabelError(

@@ -8,8 +8,8 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from auditkit.audit import Settings
 from auditkit.cli.audits import audit_command
+from auditkit.context import Settings
 from auditkit.declarations import RESERVED
 from auditkit.registry import Registry
 
@@ -40,18 +40,25 @@ def test_every_command_has_the_common_options_and_no_setting_may_take_their_name
         bare = type("Bare", (audit,), {"settings": Nothing})
         names = {parameter.name for parameter in audit_command(bare).params}
         assert names <= RESERVED
-        assert RESERVED - names <= {"trusted", "evaluation", "help"}
+        assert RESERVED - names <= {"trusted", "evaluation", "model", "no_model", "help"}
 
 
 @pytest.mark.parametrize(
-    ("queries", "present"),
-    [("unused", set()), ("optional", {"trusted"}), ("required", {"evaluation"})],
+    ("queries", "second", "present"),
+    [
+        ("unused", "evaluation", set()),
+        ("optional", "trusted", {"trusted"}),
+        ("optional", "evaluation", {"evaluation"}),
+        ("required", "evaluation", {"evaluation"}),
+    ],
 )
-def test_a_second_path_is_taken_where_the_audit_can_use_it(queries: str, present: set[str]) -> None:
+def test_a_second_path_is_taken_where_the_audit_can_use_it(
+    queries: str, second: str, present: set[str]
+) -> None:
     from auditkit import Requirements
 
     audit = Registry().audit("mislabel")
-    needs = type("Needs", (audit,), {"requirements": Requirements(queries=queries)})  # type: ignore[arg-type]
+    needs = type("Needs", (audit,), {"requirements": Requirements(queries=queries, second=second)})  # type: ignore[arg-type]
     names = {str(parameter.name) for parameter in audit_command(needs).params}
     assert names & {"trusted", "evaluation"} == present
 

@@ -16,9 +16,9 @@ from pydantic import BaseModel
 
 import auditkit
 from auditkit import errors, hookspecs, registry, store, truth
-from auditkit.audit import Note, SelfCheck
 from auditkit.findings import SCHEMA
 from auditkit.report import context as report_context
+from auditkit.results import Note, SelfCheck
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"

@@ -157,14 +157,13 @@ def test_groups_are_rows_in_the_order_of_their_first_query(
 def test_the_same_seed_gives_the_same_scores_bit_for_bit(
     task: ClassificationTask, pool: Pool
 ) -> None:
-    first, second, other = (
-        ForwardINF(task, train=pool, seed=seed, preconditioner="kfac")
+    first, second = (
+        ForwardINF(task, train=pool, seed=3, preconditioner="kfac")
         .influence(pool.subset([1]))
         .values
-        for seed in (3, 3, -4)
+        for _ in range(2)
     )
     assert np.array_equal(first, second)
-    assert not np.array_equal(first, other)
 
 
 def test_tasks_that_draw_numbers_are_repeatable_and_leave_random_states(

@@ -201,7 +201,7 @@ def test_replayed_is_what_training_saw(engine: ForwardINF) -> None:
     expected = [np.mean(saw[float(number)]) for number in range(60)]
     assert np.allclose(held.replayed, expected, rtol=1e-5)
     own = held.classes.replayed[np.arange(60), np.arange(60) % 10]
-    assert np.allclose(held.replayed, -own, rtol=1e-4)
+    assert np.allclose(held.replayed, -own, rtol=1e-4, atol=1e-6)  # tables are single precision
 
 
 def test_planted_labels_are_trained_on_and_never_measured_by(

@@ -38,7 +38,7 @@ def test_exchanged_weights_are_used_and_the_model_is_not_changed(
     before = {name: weight.clone() for name, weight in classifier.state_dict().items()}
     zeros = {"2.weight": torch.zeros(3, 16), "2.bias": torch.zeros(3)}
     found = executor.measure(task.loss, classifier, pool, weights=zeros)
-    assert torch.allclose(found, torch.full((120,), 3.0).log())
+    assert torch.allclose(found, torch.full((120,), 3.0).double().log())
     assert all(torch.equal(before[name], now) for name, now in classifier.state_dict().items())
 
 
@@ -59,14 +59,24 @@ def test_exchanged_weights_stay_shared() -> None:
     assert torch.allclose(found, other @ other.T)
 
 
-def test_a_double_model_is_measured_in_double(pool: Pool) -> None:
-    model = nn.Linear(6, 3).double()
-    executor = LocalExecutor(device=CPU)
-    assert executor.measure(ClassificationTask(model).loss, model, pool).dtype == torch.float64
-    assert (
-        executor.measure(ClassificationTask(model).loss, model.bfloat16(), pool).dtype
-        == torch.float32
-    )
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        (torch.float64, torch.float64),
+        (torch.float32, torch.float32),
+        (torch.bfloat16, torch.float32),
+    ],
+)
+def test_a_measure_is_kept_in_its_precision_or_a_better_one(
+    pool: Pool, given: torch.dtype, kept: torch.dtype
+) -> None:
+    model, executor = nn.Linear(6, 3).to(given), LocalExecutor(device=CPU)
+
+    def first(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+        scores: Tensor = model(batch[0].to(given))
+        return scores[:, 0]
+
+    assert executor.measure(first, model, pool).dtype == kept
 
 
 def test_a_reduced_loss_is_refused_with_the_way_out(pool: Pool, classifier: nn.Module) -> None:

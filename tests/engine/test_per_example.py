@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from auditkit import ClassificationTask, Pool, Task
+from auditkit import ClassificationTask, ForwardINF, Pool, Task
 from auditkit.batches import collate, every
 from auditkit.engine.blocks import Block, Outer, Written, joined
 from auditkit.engine.layers import Dense, Lookup, Scale
@@ -149,6 +150,88 @@ def test_a_layer_that_disagrees_is_not_read_off() -> None:
     pool = Pool.from_arrays(noise(2, 2)[:2], LABELS[:2])  # as many places as examples
     reader = Reader(model, ClassificationTask(model).loss, pool, device=CPU)
     assert [layer.name for layer in reader.layers] == ["head"]
+
+
+class Sorted(nn.Module):
+    """Runs its examples in the order of their first number, as packed sequences are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.head = nn.Linear(4, 5), nn.Linear(5, 3)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        order = inputs[:, 0].argsort()
+        return self.head(self.layer(inputs[order]).tanh())[order.argsort()]
+
+
+class Experts(nn.Module):
+    """Each example goes through one of two layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.other = nn.Linear(4, 3), nn.Linear(4, 3)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        here = inputs[:, 0] < 0
+        found = inputs.new_zeros(len(inputs), 3).index_put((here,), self.one(inputs[here]))
+        return found.index_put((~here,), self.other(inputs[~here]))
+
+
+@pytest.mark.parametrize("make", [Sorted, Experts])
+def test_examples_that_a_model_sorts_or_sends_apart_keep_their_own_gradients(
+    make: Callable[[], nn.Module],
+) -> None:
+    torch.manual_seed(0)
+    model, inputs = make(), noise(4)[:9].clone()
+    inputs[:, 0] = torch.tensor([-9.0, 5, -3, -2, 1, -6, -5, 3, 9])
+    if make is Experts:  # those that the ways are compared on go to one of them
+        inputs[[0, 2, 5, 8], 0] = -9
+    task, pool = ClassificationTask(model), Pool.from_arrays(inputs, LABELS[:9])
+    _, found = read(task, model, pool)
+    for weight, part in alone(task, model, pool).items():
+        assert torch.allclose(found[weight], part, atol=1e-6), weight
+
+
+@pytest.mark.parametrize("kind", ["none", "kfac", "ekfac", "diagonal"])
+@pytest.mark.parametrize("make", [Sorted, Experts])
+def test_models_that_sort_or_send_apart_are_scored_by_products(
+    make: Callable[[], nn.Module], kind: str
+) -> None:
+    torch.manual_seed(0)
+    model, inputs = make(), noise(4).clone()
+    inputs[0, 0], inputs[16, 0], inputs[31, 0], inputs[-1, 0] = -9, -4, -3, -2
+    pool = Pool.from_arrays(inputs, LABELS)
+    found = [
+        ForwardINF(ClassificationTask(model), train=pool, preconditioner=kind, response=response)
+        .influence(pool.subset([3, 4, 5]))
+        .values
+        for response in ("products", "tangent")
+    ]
+    assert np.abs(found[0] - found[1]).max() < 1e-3 * np.abs(found[1]).max()
+
+
+def test_texts_beside_the_tensors_go_with_their_examples() -> None:
+    class Named(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.scale = nn.Linear(4, 3), nn.Parameter(torch.ones(4))
+
+        def forward(self, x: Tensor, name: list[str]) -> Tensor:
+            lengths = torch.tensor([float(len(own)) for own in name])
+            return self.layer(x * self.scale) * lengths[:, None]
+
+    class Rows:
+        def __len__(self) -> int:
+            return 7
+
+        def __getitem__(self, place: int) -> dict[str, object]:
+            return {"x": noise(4)[place], "label": place % 3, "name": "n" * (place + 1)}
+
+    model, pool = Named(), Pool(Rows())
+    task = ClassificationTask(model)
+    _, found = read(task, model, pool)
+    for weight, part in alone(task, model, pool).items():
+        assert torch.allclose(found[weight], part, atol=1e-5), weight
 
 
 def test_an_embedding_is_looked_up() -> None:

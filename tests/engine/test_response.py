@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from auditkit import ClassificationTask, ForwardINF, Pool, UpdateSettings
 from auditkit.engine.passes import LocalExecutor
 from auditkit.engine.response import Responses
+from auditkit.errors import SettingError
 from tests.engine.test_models import LABELS, MODELS
 
 CPU = torch.device("cpu")
@@ -174,7 +175,7 @@ def test_what_does_not_move_is_run_once_for_all_queries(
     for weights, row in zip(moved, found, strict=True):
         with torch.no_grad():
             outputs = torch.func.functional_call(watched, weights, (blobs[0],))
-            wanted = nn.functional.cross_entropy(outputs, blobs[1], reduction="none")
+            wanted = nn.functional.cross_entropy(outputs.double(), blobs[1], reduction="none")
         assert torch.allclose(row, wanted, atol=1e-6)
     assert np.isfinite(expected).all()
 
@@ -259,3 +260,20 @@ def test_replayed_steps_find_the_update_that_the_gauss_newton_matrix_gives(
         scores(preconditioner="diagonal", update=UpdateSettings(steps=20, replay=120))
     )
     assert mended > plain
+
+
+@pytest.mark.parametrize("response", ["first-order", "tangent", "products"])
+@pytest.mark.parametrize(
+    ("update", "told"),
+    [
+        (UpdateSettings(step=0.1), "that set step:"),
+        (UpdateSettings(steps=3, replay=4), "that set steps and replay:"),
+        (UpdateSettings(sphere=1.0), "that set sphere:"),
+    ],
+)
+def test_first_order_scores_refuse_settings_of_an_update(
+    response: str, update: UpdateSettings, told: str, classifier: nn.Module
+) -> None:
+    pool = Pool.from_arrays(torch.randn(4, 6), torch.arange(4) % 3)
+    with pytest.raises(SettingError, match=rf"{told} first-order scores move no weights"):
+        ForwardINF(ClassificationTask(classifier), train=pool, response=response, update=update)

@@ -194,6 +194,50 @@ def test_a_layer_that_cannot_be_reset_is_named_unless_it_is_frozen() -> None:
     assert torch.equal(fresh_copy(model, CPU)[1].factor, model[1].factor)
 
 
+def test_a_fresh_copy_keeps_what_is_frozen_and_begins_statistics_anew() -> None:
+    model = nn.Sequential(
+        nn.Linear(3, 4), nn.BatchNorm1d(4, affine=False), nn.BatchNorm1d(4), nn.BatchNorm1d(4)
+    )
+    model[0].weight.requires_grad_(requires_grad=False)
+    model[3].requires_grad_(requires_grad=False)
+    for layer in model[1:]:
+        layer.running_mean.fill_(5.0)
+    with torch.no_grad():
+        model[2].weight.fill_(2.0)
+    fresh = fresh_copy(model, CPU)
+    assert torch.equal(fresh[0].weight, model[0].weight)
+    assert not torch.equal(fresh[0].bias, model[0].bias)
+    assert [float(layer.running_mean[0]) for layer in fresh[1:]] == [0, 0, 5]
+    assert torch.equal(fresh[2].weight, torch.ones(4))
+
+
+class Adapted(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.base = nn.Linear(3, 3).requires_grad_(requires_grad=False)
+        self.lora_A, self.lora_B = nn.Linear(3, 2, bias=False), nn.Linear(2, 3, bias=False)
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda: nn.utils.weight_norm(nn.Linear(3, 3)), "no `reset_parameters` initializes"),
+        (lambda: nn.utils.spectral_norm(nn.Linear(3, 3)), "no `reset_parameters` initializes"),
+        (Adapted, "'lora_A' .* is an adapter"),
+    ],
+)
+def test_weights_that_would_not_begin_anew_are_refused(
+    make: Callable[[], nn.Module], told: str
+) -> None:
+    model = make().eval()
+    if not isinstance(model, Adapted):
+        with torch.no_grad():
+            model(torch.zeros(2, 3))
+    with pytest.raises(TaskError, match=rf"{told}.*Subject\(fresh="):
+        fresh_copy(model, CPU)
+
+
 def test_a_blend_moves_what_is_trained_toward_the_other_weights() -> None:
     model = nn.Linear(2, 2)
     model.bias.requires_grad_(requires_grad=False)

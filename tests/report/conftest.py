@@ -12,7 +12,19 @@ import polars as pl
 import pytest
 from sklearn.datasets import load_digits
 
-from auditkit import AuditResult, Figure, Findings, Note, Pool, Section, SelfCheck
+from auditkit import (
+    AuditResult,
+    Figure,
+    Findings,
+    Gallery,
+    GalleryRow,
+    Mark,
+    Note,
+    Pool,
+    Section,
+    SelfCheck,
+    Shown,
+)
 from auditkit.preview import ImagePreview, Preview, TextPreview, row_preview
 from auditkit.report.previews import preview_frame
 from auditkit.store import Run, RunRecord, SubjectRecord, open_run, write_result, writing
@@ -78,6 +90,7 @@ def result(ids: Sequence[str]) -> AuditResult:
             "suggested_label": [str((place * 3 + 1) % 10) for place in range(len(ids))],
             "training_loss": score * 0.4,
             "loss_outside": np.where(score > 3, np.nan, score),
+            "other_id": [ids[place - 1] if place % 3 else None for place in range(len(ids))],
         },
     )
     return AuditResult(
@@ -133,6 +146,7 @@ def record(found: AuditResult, *, top: int = 200, command: str | None = None) ->
         notes=tuple(found.notes),
         self_check=found.self_check,
         tables=(),
+        judged="train",
     )
 
 
@@ -140,7 +154,10 @@ def store_run(
     out: Path, found: AuditResult, about: RunRecord, previews: pl.DataFrame | None = None
 ) -> Run:
     everything = pool()
-    ids = found.findings.frame["example_id"].head(about.top).to_list()
+    shown = found.findings.frame.head(about.top)
+    ids = [*shown["example_id"], *everything.ids[:6]]
+    if "other_id" in shown.columns:
+        ids += shown["other_id"].drop_nulls().to_list()
     frame = preview_frame(everything, ids) if previews is None else previews
     with writing(out, about.audit, about.id) as (folder, final):
         write_result(folder, about, found, frame)
@@ -188,7 +205,27 @@ def report_sections() -> tuple[Section, ...]:
             paragraphs=(f"Recovery of planted flips. {SCRIPT}",),
             figures=(Figure(bars, "1 is perfect."), Figure(shades, "Which stands for which.")),
         ),
+        Section("Side by side", galleries=galleries()),
     )
+
+
+def galleries() -> tuple[Gallery, ...]:
+    """Pairs of every kind of example, with hostile captions and marks, and single pictures."""
+    picture, text, row, nothing, _, story = pool().ids[:6]
+    marks = (Mark(2, 7, 0.9), Mark(8, 13, -0.3), Mark(4, 9), Mark(1990, 9000, 0.5))
+    pairs = (
+        GalleryRow(
+            (Shown("train", picture, "as trained"), Shown("train", nothing, SCRIPT)), "Pictures"
+        ),
+        GalleryRow(
+            (Shown("train", text, marks=marks), Shown("train", story, marks=marks)),
+            title=SCRIPT,
+            text="The words that differ are marked.",
+        ),
+        GalleryRow((Shown("train", row, cells=("column 7", SCRIPT)), Shown("train", "nowhere"))),
+    )
+    singles = tuple(GalleryRow((Shown("train", picture, f"number {at}"),)) for at in range(7))
+    return (Gallery(pairs, "Pairs to be read."), Gallery(singles, columns=6))
 
 
 @pytest.fixture(scope="session")

@@ -10,11 +10,16 @@ import pytest
 from jinja2 import meta, nodes
 
 from auditkit.report import context
-from auditkit.report.context import FindingView, ReportContext, SectionView
+from auditkit.report.context import FindingView, GalleryView, ReportContext, SectionView
 from auditkit.report.page import core_templates, environment
 
-GIVEN: dict[str, object] = {"report": ReportContext, "section": SectionView, "row": FindingView}
-"""What a template may be given: the report, in a section's its section, in an example's its row."""
+GIVEN: dict[str, object] = {
+    "report": ReportContext,
+    "section": SectionView,
+    "gallery": GalleryView,
+    "row": FindingView,
+}
+"""What a template may be given: the report, in a section's its section, and so on inward."""
 
 TEMPLATES = sorted(
     f"auditkit/{path.relative_to(core_templates()).as_posix()}"
@@ -55,6 +60,8 @@ class Walk:
             for part in [*node.body, *node.else_, *([node.test] if node.test else [])]:
                 self.walk(part, inner)
             return
+        if isinstance(node, nodes.Include) and isinstance(node.template, nodes.Const):
+            self.walk(parsed(node.template.value), dict(names))
         if isinstance(node, nodes.With):
             names = dict(names)
             for target, value in zip(node.targets, node.values, strict=True):

@@ -25,7 +25,7 @@ from auditkit.report.previews import (
 
 def stored(show: Callable[[int], Preview | None]) -> StoredPreview:
     frame = preview_frame(Pool(["anything"], ids=["a"], preview=show), ["a"])
-    return stored_previews(frame)["a"]
+    return stored_previews(frame)["train", "a"]
 
 
 def test_each_kind_survives_the_parquet_file(tmp_path: Path) -> None:
@@ -40,7 +40,7 @@ def test_each_kind_survives_the_parquet_file(tmp_path: Path) -> None:
     preview_frame(pool, ["d", "b", "a", "c", "a"]).write_parquet(tmp_path / "p.parquet")
     frame = pl.read_parquet(tmp_path / "p.parquet")
     assert frame["example_id"].to_list() == ["d", "b", "a", "c"]
-    read = stored_previews(frame)
+    read = {name: each for (_, name), each in stored_previews(frame).items()}
     assert [read[name].kind for name in "abcd"] == ["image", "text", "row", "none"]
     with Image.open(io.BytesIO(read["a"].image)) as image:
         assert image.format == "PNG"
@@ -83,6 +83,13 @@ def test_an_unknown_id_is_refused() -> None:
 def test_a_frame_that_is_not_one_of_previews_is_refused(cells: str) -> None:
     with pytest.raises(StoreError, match="columns"):
         stored_previews(pl.DataFrame({"example_id": ["a"]}))
-    row = {"example_id": "a", "kind": "row", "image": None, "text": None, "cells": cells}
+    row = {
+        "pool": "train",
+        "example_id": "a",
+        "kind": "row",
+        "image": None,
+        "text": None,
+        "cells": cells,
+    }
     with pytest.raises(StoreError, match="cells"):
         stored_previews(pl.DataFrame([row], schema=SCHEMA))

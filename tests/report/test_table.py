@@ -16,7 +16,7 @@ from auditkit.report.table import MOST_CHOICES, example_view, findings_view, tab
 
 
 def view(frame: pl.DataFrame) -> FindingsView:
-    return findings_view(frame, {}, shown="", file_name="")
+    return findings_view(frame, {}, judged="train", shown="", file_name="")
 
 
 def findings(count: int = 3, **columns: list[object]) -> pl.DataFrame:

@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from auditkit.audit import Number
 from auditkit.report.wording import decimals_for, number, percent, seconds, size, title_of
+from auditkit.results import Number
 
 
 @pytest.mark.parametrize(

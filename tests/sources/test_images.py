@@ -72,3 +72,18 @@ def test_bad_folders_are_one_sentence(image_folder: Callable[..., Path]) -> None
         path.write_bytes(b"\x89PNG")
     with pytest.raises(UnreadableError, match=r"3 of 24 images cannot be read"):
         load(str(broken), SourceOptions())
+
+
+def test_a_second_folder_may_be_flat_where_labels_are_not_needed(
+    image_folder: Callable[..., Path],
+) -> None:
+    root, other = image_folder(), image_folder("more", count=3) / "dark"
+    subject = load(str(root), SourceOptions(evaluation=other, unlabelled=True))
+    assert subject.queries is not None
+    assert subject.queries.label is None
+    image = subject.queries[0]
+    assert isinstance(image, torch.Tensor)
+    assert image.shape == (1, 8, 8)
+    assert "The images of dark lie in no class folders: no labels." in subject.description
+    with pytest.raises(SubjectReferenceError, match="no class folders"):
+        load(str(root), SourceOptions(evaluation=other))

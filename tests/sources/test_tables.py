@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -124,3 +125,19 @@ def test_bad_input_is_one_sentence(
     with pytest.raises(error, match=message) as caught:
         load(str(tmp_path / "a.csv"), options)
     assert "\n" not in str(caught.value)
+
+
+def test_a_second_table_may_lack_labels_where_they_are_not_needed(
+    every_kind: pl.DataFrame, tmp_path: Path
+) -> None:
+    every_kind.write_csv(tmp_path / "a.csv")
+    every_kind.drop("species").head(5).write_csv(tmp_path / "b.csv")
+    options = SourceOptions(label="species", id="sample_id", evaluation=tmp_path / "b.csv")
+    subject = load(str(tmp_path / "a.csv"), replace(options, unlabelled=True))
+    assert subject.queries is not None
+    assert subject.queries.label is None
+    assert subject.queries.ids[4] == "0004"
+    assert np.array_equal(np.asarray(subject.queries[4]), subject.train[4][0])
+    assert "b.csv has no column 'species': no labels." in subject.description
+    with pytest.raises(ColumnError, match="no column 'species' for labels"):
+        load(str(tmp_path / "a.csv"), options)

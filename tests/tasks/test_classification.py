@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -22,7 +24,7 @@ TASK = ClassificationTask(Given())
 
 
 def test_the_loss_is_minus_the_log_probability_of_the_label() -> None:
-    expected = -SCORES.softmax(dim=1)[range(3), LABELS].log()
+    expected = -SCORES.double().softmax(dim=1)[range(3), LABELS].log()
     assert torch.allclose(TASK.loss(TASK.model, (SCORES, LABELS)), expected)
 
 
@@ -42,15 +44,24 @@ def test_the_measure_keeps_its_slope_where_the_loss_has_none() -> None:
     assert of_measure[0, 0] == -1
 
 
+def test_the_loss_of_a_memorized_example_is_precise() -> None:
+    """In single precision it would be a multiple of 2^-23, if anything."""
+    scores = torch.tensor([[18.0, 0.0]])
+    found = TASK.loss(TASK.model, (scores, torch.tensor([0])))
+    assert float(found) == pytest.approx(math.log1p(math.exp(-18)), rel=1e-12)
+
+
 @pytest.mark.parametrize("shape", [(4,), (4, 1)])
 def test_one_score_is_the_log_odds_of_class_one(shape: tuple[int, ...]) -> None:
     odds, labels = torch.tensor([-2.0, 0.0, 1.0, 3.0]), torch.tensor([0, 1, 1, 0])
     expected = nn.functional.binary_cross_entropy_with_logits(
-        odds, labels.float(), reduction="none"
+        odds.double(), labels.double(), reduction="none"
     )
     assert torch.allclose(TASK.loss(TASK.model, (odds.view(shape), labels)), expected)
     signs = 1 - 2 * labels
-    assert torch.allclose(TASK.measure(TASK.model, (odds.view(shape), labels)), signs * odds)
+    assert torch.allclose(
+        TASK.measure(TASK.model, (odds.view(shape), labels)), signs * odds.double()
+    )
 
 
 def test_loss_and_outputs_are_those_of_one_pass() -> None:

@@ -75,7 +75,10 @@ def test_an_audit_that_fits_in_passes(install: Callable[..., None]) -> None:
             {"score = np.zeros(len(pool))": NEVER_THE_SAME},
             ["two runs with one seed", "changes the subject's model"],
         ),
-        ({"ranked(pool.ids, score)": "ranked(['x'], score[:1])"}, ["found 'x', which is no"]),
+        (
+            {"ranked(pool.ids, score)": "ranked(['x'], score[:1])"},
+            ["shows 'x', which is no"],
+        ),
         ({"score = np": "1 / 0; score = np"}, ["on a small subject with ZeroDivisionError"]),
         ({'return [auditkit.Section("One")]': "return 1 / 0"}, ["sections of its report"]),
     ],

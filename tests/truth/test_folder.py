@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,11 +10,13 @@ from typing import BinaryIO
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from auditkit import ClassificationTask, Pool
 from auditkit.errors import StoreError
-from auditkit.progress import Progress
+from auditkit.progress import SILENT, Progress
 from auditkit.truth import Retraining, group_influence, half_subsets, leave_one_out, retrain
+from auditkit.truth.folder import facts
 
 
 def files(folder: Path) -> list[str]:
@@ -79,10 +82,27 @@ def other_pool(pool: Pool) -> Pool:
     return Pool(pool.dataset, ids=[f"other {name}" for name in pool.ids])
 
 
+class Smooth(ClassificationTask):
+    def __init__(self, model: nn.Module, smooth: float) -> None:
+        super().__init__(model)
+        self.smooth = smooth
+
+
+def wired_otherwise(model: nn.Module) -> nn.Module:
+    """The same weights under other nonlinearities."""
+    return nn.Sequential(*(nn.GELU() if not list(each.parameters()) else each for each in model))
+
+
 OTHER: dict[str, Callable[[Retraining], Retraining]] = {
     "train pool": lambda setting: replace(setting, train=other_pool(setting.train)),
     "queries": lambda setting: replace(setting, queries=other_pool(setting.asked)),
     "model": lambda setting: replace(setting, task=ClassificationTask(retrain(setting))),
+    "architecture": lambda setting: replace(
+        setting, task=ClassificationTask(wired_otherwise(setting.task.model))
+    ),
+    "settings of the task": lambda setting: replace(
+        setting, task=ClassificationTask(setting.task.model, class_names=["a", "b", "c"])
+    ),
     "measure": lambda setting: replace(setting, measure="loss"),
     "targets": lambda setting: replace(setting, targets=torch.zeros(60).long()),
     "fresh": lambda setting: replace(setting, fresh=lambda: setting.task.model),
@@ -151,3 +171,20 @@ def test_a_folder_that_is_a_file_is_refused(small: Retraining, tmp_path: Path) -
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="could not be written to"):
         leave_one_out(small, positions=[0], seeds=1, folder=tmp_path / "file")
+
+
+def test_arguments_of_partial_functions_and_attributes_of_the_task_count(
+    small: Retraining,
+) -> None:
+    def known(momentum: float, smooth: float) -> object:
+        optimizer = functools.partial(torch.optim.SGD, lr=0.1, momentum=momentum)
+        setting = replace(
+            small,
+            recipe=replace(small.recipe, optimizer=optimizer),
+            task=Smooth(small.task.model, smooth),
+        )
+        return facts(setting, progress=SILENT)
+
+    assert known(0.1, 0.1) == known(0.1, 0.1)
+    assert known(0.1, 0.1) != known(0.2, 0.1)
+    assert known(0.1, 0.1) != known(0.1, 0.2)

@@ -101,3 +101,20 @@ def test_what_cannot_be_compared_is_refused_in_a_sentence() -> None:
 
 def test_normalized_text() -> None:
     assert normalized("ﬁne \t\n A\u0301") == "fine Á"
+
+
+def test_a_part_of_a_pool_has_the_content_it_had_in_the_whole() -> None:
+    random = np.random.default_rng(3)
+    whole = Pool.from_arrays(random.normal(size=(6, 1, 8, 8)).astype(np.float32), np.arange(6))
+    part = content_of(whole.subset([1, 4])).pictures
+    assert np.array_equal(np.asarray(part), np.asarray(content_of(whole).pictures)[[1, 4]])
+    rows = Pool.from_arrays(random.normal(size=(6, 5)), np.arange(6))
+    assert content_of(rows.subset([2])).frame.equals(content_of(rows).frame[[2]])
+
+
+def test_images_of_numbers_are_scaled_as_those_they_are_compared_with() -> None:
+    train = Pool.from_arrays(np.linspace(-0.8, 2.02, 128).reshape(2, 8, 8).astype(np.float32))
+    few = train.subset([0])
+    ours, theirs = content_of(train), content_of(few, like=train)
+    assert np.array_equal(np.asarray(ours.pictures)[:1], np.asarray(theirs.pictures))
+    assert not np.array_equal(np.asarray(theirs.pictures), np.asarray(content_of(few).pictures))

@@ -1,0 +1,172 @@
+"""What an audit works with: its settings, the engine as it knows it, and where it may say what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Generic, Literal, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict
+
+from auditkit.errors import StoreError, UsageError
+from auditkit.pool import Pool
+from auditkit.progress import SILENT, Progress
+from auditkit.results import Note, SelfCheck
+from auditkit.scores import Evaluation, Floats, Holdout, Planter, Ranking, Scores
+from auditkit.subject import Subject, Task
+
+if TYPE_CHECKING:
+    from auditkit.engine.response import Response
+    from auditkit.engine.sides import Measure, Pull, TrainMeasure
+    from auditkit.engine.update import UpdateSettings
+
+
+class Settings(BaseModel):
+    """An audit's settings: each field's type, default and description make an option."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+S = TypeVar("S", bound=Settings)
+
+
+class Engine(Protocol):
+    """The scoring engine as audits know it; `auditkit.ForwardINF` is the one there is."""
+
+    def influence(
+        self, queries: Pool, pool: Pool | None = None, *, groups: Sequence[str] | None = None
+    ) -> Scores:
+        """Influence of each example of the pool (default: the train pool) on each query."""
+
+    def ranking(
+        self,
+        queries: Pool,
+        pool: Pool | None = None,
+        *,
+        k: int = 100,
+        groups: Sequence[str] | None = None,
+    ) -> Ranking:
+        """The same, of which only each query's strongest are kept."""
+
+    def configured(
+        self,
+        *,
+        measure: Measure = "auto",
+        train_measure: TrainMeasure = "auto",
+        pull: Pull = "trained",
+        response: Response = "finite",
+        rise: float = 0.1,
+        relative: bool = False,
+        update: UpdateSettings | None = None,
+    ) -> Engine:
+        """An engine on the same models and curvature with other settings, as `ForwardINF` has."""
+
+    def token_changes(
+        self, queries: Pool, pool: Pool | None = None
+    ) -> list[npt.NDArray[np.float64]]:
+        """How much each token of each document changes when all of the queries are unlearned."""
+
+    def holdout(
+        self,
+        pool: Pool | None = None,
+        *,
+        folds: int = 5,
+        epochs: int = 4,
+        repeats: int = 1,
+        keep: float = 0.25,
+        plant: Planter | None = None,
+        untrained: npt.NDArray[np.bool_] | None = None,
+        seed: int | None = None,
+    ) -> Holdout:
+        """Every example measured by models that did not train on it, without retraining."""
+
+    def evaluate(self, pool: Pool | None = None) -> Evaluation:
+        """Loss, outputs and targets of each example under the trained model."""
+
+    def features(self, pool: Pool | None = None) -> Floats:
+        """What goes into the model's last linear layer, float32 [example, feature]."""
+
+    def self_check(self, *, queries: int = 16, candidates: int = 512) -> SelfCheck:
+        """Training examples as queries: how often they find themselves."""
+
+
+@dataclass(frozen=True)
+class AuditContext(Generic[S]):
+    """What an audit works with in one run.
+
+    Attributes:
+        subject: what is audited.
+        settings: the audit's own settings, checked.
+        scoring: the engine on the subject's task and train pool; None where it has no model.
+        seed: every random choice of the audit derives from it.
+        device: torch's name of the device to work on, for trainings of the audit's own.
+        progress: where the audit's own long work may say how far it is.
+        notes: lines of the report; audits and the engine's advice add to them by `note`.
+        workplace: gives the folder of `work`.
+        listener: is told what `say` says.
+    """
+
+    subject: Subject
+    settings: S
+    scoring: Engine | None
+    seed: int = 0
+    device: str = "cpu"
+    progress: Progress = SILENT
+    notes: list[Note] = field(default_factory=list)
+    workplace: Callable[[], Path] | None = None
+    listener: Callable[[str], None] | None = None
+
+    @property
+    def engine(self) -> Engine:
+        """The engine.
+
+        Raises:
+            UsageError: the subject has no model.
+        """
+        if self.scoring is None:
+            raise UsageError(
+                f"The subject {self.subject.name} has no model to ask: give `Subject(task=...)`, "
+                "or leave out --no-model."
+            )
+        return self.scoring
+
+    @property
+    def task(self) -> Task:
+        """The subject's task.
+
+        Raises:
+            UsageError: the subject has no model.
+        """
+        return self.subject.required_task()
+
+    @property
+    def has_model(self) -> bool:
+        """Whether there is a model to ask."""
+        return self.scoring is not None
+
+    def note(self, text: str, *, level: Literal["info", "warning"] = "info") -> None:
+        """Add a visible line to the report."""
+        self.notes.append(Note(level=level, text=text))
+
+    def say(self, text: str) -> None:
+        """Tell whoever waits, at once: an estimate before long work. It is not stored."""
+        if self.listener is not None:
+            self.listener(text)
+
+    def work(self) -> Path:
+        """A folder for unfinished work, made when it is first asked for.
+
+        It is the same for the same audit, settings, seed and data, so that a run that was
+        interrupted goes on where it was; it is removed when the run is stored.
+
+        Raises:
+            StoreError: it cannot be made.
+        """
+        if self.workplace is None:
+            raise StoreError(
+                "This context keeps no unfinished work: run the audit by auditkit.run."
+            )
+        return self.workplace()

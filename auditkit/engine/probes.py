@@ -1,0 +1,153 @@
+"""What curvature is estimated from: sums of outputs whose gradients per example make H.
+
+For class scores and real-valued outputs these are the heaviest directions of the outputs' own
+curvature (`outputs.py`), over the whole pool: nothing is drawn, so the estimate has no noise of its
+own, and does not depend on the order of the pool. For tokens, of which there are too many to choose
+from, a label is drawn for each from the predicted probabilities, by the document's id: the
+covariance of these gradients is H in expectation (Martens 2020, section 5). A task without outputs
+falls back to its losses (the empirical Fisher matrix).
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from auditkit.batches import collate, every
+from auditkit.engine.outputs import OutputRows, heaviest_rows, outputs_of, shares_of
+from auditkit.engine.passes import Function, at_least_single
+from auditkit.pool import Pool, Positions
+from auditkit.progress import SILENT, Progress
+from auditkit.seeds import stream
+from auditkit.subject import Task
+
+if TYPE_CHECKING:
+    from auditkit.subject import Batch
+
+_BATCH = 32
+_SCORES = 2**25
+"""How many scores of tokens are held at once: 128 MiB, of which a few copies are made."""
+
+
+@dataclass(frozen=True)
+class Probes:
+    """Batches and what to differentiate on them.
+
+    Attributes:
+        function: from a model and a pair (batch, what goes with it) to one number per probe.
+        pool: the train pool.
+        positions: int64 [probe]; the example of each.
+        beside: float [probe, ...]; what goes with each; None where it is drawn by id.
+        batch_size: probes at once.
+        seed: of what is drawn.
+        device: where the model is.
+    """
+
+    function: Function
+    pool: Pool
+    positions: Positions
+    beside: Tensor | None
+    batch_size: int
+    seed: int
+    device: torch.device
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def batches(self) -> Iterator[Batch]:
+        """The pairs, one batch after another; the same each time."""
+        for start in range(0, len(self), self.batch_size):
+            where = slice(start, start + self.batch_size)
+            batch = collate(self.pool, self.positions[where], device=self.device)
+            if self.beside is not None:
+                yield batch, self.beside[where].to(self.device)
+            else:
+                drawn = [self._draws(int(place)) for place in self.positions[where]]
+                yield batch, torch.tensor(drawn, dtype=torch.int64, device=self.device)
+
+    def _draws(self, place: int) -> int:
+        return zlib.crc32(f"{self.seed} {self.pool.ids[place]}".encode())
+
+
+def make_probes(
+    task: Task,
+    model: nn.Module,
+    pool: Pool,
+    *,
+    most: int,
+    seed: int,
+    device: torch.device,
+    progress: Progress = SILENT,
+) -> Probes:
+    """At most so many probes of the pool; their mean square gradient is H.
+
+    Args:
+        task: gives outputs and losses.
+        model: the trained model, in evaluation mode.
+        pool: the train pool.
+        most: how many.
+        seed: for what is chosen among equals, and drawn.
+        device: where the model is.
+        progress: is told of every batch.
+    """
+    if task.likelihood == "tokens" and task.has_outputs:
+        positions = sampled_positions(pool, most, seed)
+        return Probes(
+            _drawn(task), pool, positions, None, _fitting(task, model, pool, device), seed, device
+        )
+    rows = heaviest_rows(task, model, pool, rows=most, seed=seed, device=device, progress=progress)
+    beside = rows.cotangents * (len(rows) / rows.examples) ** 0.5
+    return Probes(along_outputs(task), pool, rows.positions, beside, _BATCH, seed, device)
+
+
+def along_outputs(task: Task) -> Function:
+    """Outputs times a direction of each example's own, from pairs of a batch and directions."""
+
+    def along(model: nn.Module, pair: Batch) -> Tensor:
+        examples, own = cast("tuple[Batch, Tensor]", pair)  # sliced together, one by one too
+        return (outputs_of(task, model, examples) * own).sum(dim=1)
+
+    return along
+
+
+def sampled_positions(pool: Pool, sample: int, seed: int) -> Positions:
+    """A random sample of positions, in order; all of a pool that is no larger."""
+    count = min(sample, len(pool))
+    return np.sort(stream(seed, "curvature").permutation(every(pool))[:count])
+
+
+def rows_as_probes(
+    task: Task, pool: Pool, rows: OutputRows, *, batch_size: int, device: torch.device
+) -> Probes:
+    """Rows of R divided by the root of n, as they are: their summed squares are H."""
+    beside = rows.cotangents / rows.examples**0.5
+    return Probes(along_outputs(task), pool, rows.positions, beside, batch_size, 0, device)
+
+
+def _drawn(task: Task) -> Function:
+    def drawn(model: nn.Module, pair: Batch) -> Tensor:
+        examples, keys = cast("tuple[Batch, Tensor]", pair)
+        outputs, targets = task.outputs(model, examples)
+        values = outputs.detach()
+        chances = values.to(at_least_single(values.dtype)).softmax(dim=2)
+        chance = [np.random.default_rng(int(key)).random(targets.shape[1]) for key in keys]
+        mark = torch.from_numpy(np.stack(chance)).to(chances)
+        label = (chances.cumsum(dim=2) < mark[:, :, None]).sum(dim=2, keepdim=True)
+        label = label.clamp(max=chances.shape[2] - 1)
+        slope = chances.scatter_add(2, label, -torch.ones_like(chances[:, :, :1]))
+        return (outputs * slope * shares_of(task, values, targets).sqrt()).sum(dim=(1, 2))
+
+    return drawn
+
+
+def _fitting(task: Task, model: nn.Module, pool: Pool, device: torch.device) -> int:
+    """How many documents' scores fit, judged by the first one's."""
+    with torch.no_grad():
+        outputs, _ = task.outputs(model, collate(pool, np.zeros(1, dtype=np.int64), device=device))
+    return max(1, min(_BATCH, _SCORES // outputs.numel()))

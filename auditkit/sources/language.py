@@ -1,0 +1,281 @@
+"""Language models from a local folder, with the texts they were trained on in a table.
+
+The folder is one that Hugging Face's `save_pretrained` writes: `config.json`, weights as
+safetensors, and a tokenizer; or one of a PEFT adapter, whose base model is a local folder too.
+Nothing is downloaded, no code in the folder is run, and pickled weights are refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, cast
+
+from auditkit.errors import (
+    ColumnError,
+    LabelError,
+    PoolError,
+    SettingError,
+    SubjectReferenceError,
+    UnreadableError,
+    UsageError,
+)
+from auditkit.pool import Pool
+from auditkit.preview import TextPreview
+from auditkit.sources.frames import as_text, column, read_frame, row_ids
+from auditkit.subject import Recipe, Subject
+from auditkit.tasks.documents import Documents
+from auditkit.tasks.language_model import Form, LanguageModelTask
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from auditkit.hookspecs import SourceOptions
+
+_LONGEST = 1_024
+"""The context of a model whose configuration does not say, in tokens."""
+
+_UNSAFE = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+
+
+class FastTokenizer(Protocol):
+    """The part of Hugging Face's tokenizers that is used here."""
+
+    pad_token_id: int | None
+    eos_token_id: int | None
+
+    def __len__(self) -> int: ...
+
+    def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
+        """The token ids of a text."""
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """The text of token ids."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A language model with its tokenizer.
+
+    Attributes:
+        model: in evaluation mode.
+        tokenizer: that belongs to it.
+        form: whether it continues or answers.
+        context: how many tokens it can read.
+        adapted: whether only an adapter of it is trainable.
+    """
+
+    model: nn.Module
+    tokenizer: FastTokenizer
+    form: Form
+    context: int
+    adapted: bool
+
+
+def load_language(path: Path, options: SourceOptions) -> Subject:
+    """A subject of a table of texts and the model in `options.checkpoint` trained on them.
+
+    Texts longer than the model's context are cut into windows, each an example of its own.
+
+    Raises:
+        SettingError: no text column was named.
+        ColumnError: no such column, or one without any text.
+        UnreadableError: the folder holds no model that can be loaded safely.
+        LabelError: the tokenizer knows more tokens than the model.
+        UsageError: transformers is not installed.
+    """
+    if options.checkpoint is None or options.text is None:
+        raise SettingError(
+            f"Which column of {path.name} holds the texts the model was trained on? Name it with "
+            "--text COLUMN, and the model's folder with --model DIR."
+        )
+    frame = read_frame(path, verbatim=[options.id])
+    texts = column(frame, options.text, table=path.name, role="texts")
+    ids = row_ids(frame, options.id, table=path.name)
+    loaded = load_model(options.checkpoint)
+    if loaded.form == "seq2seq":
+        raise SettingError(
+            f"The model in {options.checkpoint.name} answers what it is given, and a column of "
+            "texts does not say which part is the answer: give a subject in Python, with "
+            'LanguageModelTask(model, form="seq2seq").'
+        )
+    kept = [place for place, text in enumerate(texts) if text is not None and as_text(text).strip()]
+    if not kept:
+        raise ColumnError(f"The column {options.text!r} of {path.name} holds no text.")
+    rows = windows([as_text(texts[place]) for place in kept], loaded)
+    train = Pool(
+        Documents([row.tokens for row in rows], pad=_padding(loaded.tokenizer)),
+        ids=[_window_id(ids[kept[row.place]], row) for row in rows],
+        metadata=frame[[kept[row.place] for row in rows]],
+        preview=lambda position: TextPreview(rows[position].text),
+    )
+    return Subject(
+        task=LanguageModelTask(loaded.model, tokenizer=loaded.tokenizer),
+        train=train,
+        recipe=Recipe(batch_size=16, epochs=1),
+        name=f"{options.checkpoint.resolve().name} on {path.name}",
+        description=tuple(
+            _sentences(path, options, loaded, texts=len(kept), rows=len(rows), height=frame.height)
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class Window:
+    """A part of a text that fits into the model's context.
+
+    Attributes:
+        place: which text.
+        number: which part, from 0.
+        of: how many parts.
+        tokens: its token ids.
+        text: its text.
+    """
+
+    place: int
+    number: int
+    of: int
+    tokens: list[int]
+    text: str
+
+
+def windows(texts: Sequence[str], loaded: Loaded) -> list[Window]:
+    """Each text as token ids, in parts that fit into the model's context.
+
+    Raises:
+        PoolError: a text of fewer than two tokens.
+    """
+    found = []
+    for place, text in enumerate(texts):
+        tokens = loaded.tokenizer.encode(text)
+        if len(tokens) < 2:
+            raise PoolError(
+                f"The text {text[:40]!r} is {len(tokens)} tokens long: at least two are needed, "
+                "one to predict from the other; leave it out."
+            )
+        starts = range(0, max(len(tokens) - 1, 1), loaded.context)
+        parts = [tokens[start : start + loaded.context] for start in starts]
+        parts = [part for part in parts if len(part) > 1]
+        found += [
+            Window(
+                place, number, len(parts), part,
+                text if len(parts) == 1 else loaded.tokenizer.decode(part),
+            )
+            for number, part in enumerate(parts)
+        ]  # fmt: skip
+    return found
+
+
+def load_model(folder: Path) -> Loaded:
+    """The model and tokenizer in a local folder.
+
+    Raises:
+        SubjectReferenceError: there is no such folder.
+        UnreadableError: what is in it cannot be loaded, or not safely.
+        LabelError: the tokenizer knows more tokens than the model.
+        UsageError: transformers, or for an adapter peft, is not installed.
+    """
+    if not folder.is_dir():
+        raise SubjectReferenceError(
+            f"There is no folder {str(folder)!r}: --model takes the local folder of a Hugging Face "
+            "model, with config.json, *.safetensors and a tokenizer."
+        )
+    adapted = (folder / "adapter_config.json").is_file()
+    if not any(folder.glob("*.safetensors")):
+        unsafe = sorted(path.name for path in folder.iterdir() if path.suffix in _UNSAFE)
+        found = f"{unsafe[0]}, a pickle that could run code" if unsafe else "none"
+        raise UnreadableError(
+            f"{folder.name} holds no weights as safetensors (found {found}): save the model with "
+            "save_pretrained(..., safe_serialization=True)."
+        )
+    try:
+        import transformers  # noqa: PLC0415 - an extra, and heavy
+    except ImportError as error:
+        raise UsageError(
+            "Language models need the extra `text`: pip install 'auditkit-influence[text]'."
+        ) from error
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+        model, form = _adapted(folder) if adapted else _whole(folder)
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise UnreadableError(
+            f"The language model in {folder.name} cannot be loaded: {reason}; expected what "
+            "save_pretrained writes, of the model and of its tokenizer."
+        ) from error
+    known = int(model.get_input_embeddings().weight.shape[0])  # type: ignore[operator]
+    if len(tokenizer) > known:
+        raise LabelError(
+            f"The tokenizer in {folder.name} knows {len(tokenizer)} tokens and the model {known}: "
+            "they do not belong together."
+        )
+    return Loaded(model.eval(), cast("FastTokenizer", tokenizer), form, _context(model), adapted)
+
+
+def _whole(folder: Path) -> tuple[nn.Module, Form]:
+    import transformers  # noqa: PLC0415 - as above
+
+    config = transformers.AutoConfig.from_pretrained(
+        folder, local_files_only=True, trust_remote_code=False
+    )
+    kind = (
+        transformers.AutoModelForSeq2SeqLM
+        if config.is_encoder_decoder
+        else transformers.AutoModelForCausalLM
+    )
+    model = kind.from_pretrained(
+        folder, local_files_only=True, trust_remote_code=False, use_safetensors=True
+    )
+    model.config.use_cache = False
+    return cast("nn.Module", model), "seq2seq" if config.is_encoder_decoder else "causal"
+
+
+def _adapted(folder: Path) -> tuple[nn.Module, Form]:
+    import peft  # noqa: PLC0415 - an extra
+
+    settings = peft.PeftConfig.from_pretrained(str(folder), local_files_only=True)
+    base = Path(str(settings.base_model_name_or_path))
+    if not base.is_dir():
+        raise OSError(f"the base model {str(base)!r} of the adapter is no local folder")
+    model, form = _whole(base)
+    adapter = peft.PeftModel.from_pretrained(
+        model, folder, is_trainable=True, local_files_only=True, use_safetensors=True
+    )
+    return adapter, form
+
+
+def _context(model: nn.Module) -> int:
+    config = model.config
+    for name in ("n_positions", "max_position_embeddings", "n_ctx"):
+        length = getattr(config, name, None)
+        if isinstance(length, int) and length > 1:
+            return length
+    return _LONGEST
+
+
+def _padding(tokenizer: FastTokenizer) -> int:
+    found = (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
+    return next(token for token in found if token is not None)
+
+
+def _window_id(own: str, row: Window) -> str:
+    return own if row.of == 1 else f"{own}#{row.number}"
+
+
+def _sentences(
+    path: Path, options: SourceOptions, loaded: Loaded, *, texts: int, rows: int, height: int
+) -> list[str]:
+    folder = "" if options.checkpoint is None else options.checkpoint.resolve().name
+    found = [f"{texts:,} texts ({options.text}) from {path.name}, on which {folder} was trained."]
+    if rows > texts:
+        found.append(
+            f"Texts longer than the model's {loaded.context:,} tokens are cut: {rows:,} windows."
+        )
+    if height > texts:
+        found.append(f"Left out: {height - texts:,} rows of {path.name} without text.")
+    if loaded.adapted:
+        found.append("Of the model, only its adapter moves.")
+    return found

@@ -1,0 +1,1 @@
+"""Memorization against ground truth by retraining, and what costs less."""

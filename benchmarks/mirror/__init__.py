@@ -1,0 +1,1 @@
+"""The Mirrored Influence Hypothesis put to the test, convex and noisy."""

@@ -1,0 +1,348 @@
+"""From evidence, judgement and the model's opinion to findings, tables and the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from auditkit import AuditContext, AuditResult, Findings, Pool
+from auditkit_leakage import duplicates, metric
+from auditkit_leakage.asking import Opinion, label_names
+from auditkit_leakage.evidence import IDENTICAL, Evidence, best_of
+from auditkit_leakage.judgement import Judgement, Samples, fitted
+from auditkit_leakage.marks import marks_frame
+from auditkit_leakage.shown import shown_pairs
+
+if TYPE_CHECKING:
+    from auditkit_leakage.audit import LeakageSettings
+
+Context: TypeAlias = "AuditContext[LeakageSettings]"
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+Columns = Mapping[str, pl.Series]
+
+_MOST_DISTANCES = 1_000
+"""How many distances of each sample are kept for the report."""
+
+_POORLY = 0.8
+"""A kind of planted copy that is found more seldom than this is warned of."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The names of labels; None where they are not known."""
+
+    train: tuple[str, ...] | None
+    judged: tuple[str, ...] | None
+
+
+def result(
+    context: Context,
+    queries: Pool | None,
+    found: Evidence,
+    judgement: Judgement,
+    opinion: Opinion | None,
+) -> AuditResult:
+    """What the audit returns.
+
+    Args:
+        context: of the run.
+        queries: the evaluation set; None where the train pool was compared with itself.
+        found: what the search found.
+        judgement: probabilities.
+        opinion: what the model says; None without a model.
+    """
+    judged = context.subject.train if queries is None else queries
+    ours = label_names(context, context.subject.train)
+    labels = Labels(ours, _judged_labels(context, queries, opinion, ours))
+    flagged = judgement.probability >= context.settings.threshold
+    findings = _findings(
+        context, judged, found, judgement, opinion=opinion, labels=labels, flagged=flagged
+    )
+    compared = None
+    if queries is not None and opinion is not None and opinion.metric is not None:
+        compared = metric.compare(*opinion.metric, flagged, seed=context.seed)
+    _warn(context, found, judgement, queries)
+    within = _duplicates(context, found, labels)
+    return AuditResult(
+        findings=findings,
+        answer=_answer(judgement, compared, len(judged), alone=queries is None),
+        rate=min(1.0, judgement.count / len(judged)),
+        summary=_summary(found, judgement, compared, findings, within),
+        tables={
+            "pairs": _pairs(context, judged, found, judgement),
+            "recovery": found.recovery,
+            "metric": _metric(compared),
+            "agreement": _agreement(findings.frame),
+            "duplicates": within,
+            "distances": _distances(found),
+            "marks": marks_frame(judged, context.subject.train, shown_pairs(findings.frame)),
+        },
+        judged="train" if queries is None else "queries",
+    )
+
+
+def _judged_labels(
+    context: Context,
+    queries: Pool | None,
+    opinion: Opinion | None,
+    ours: tuple[str, ...] | None,
+) -> tuple[str, ...] | None:
+    if queries is None:
+        return ours
+    if opinion is not None and opinion.predicted:
+        return None
+    if queries.label is None and opinion is not None:
+        return opinion.labels
+    return label_names(context, queries) if queries.label is not None else None
+
+
+def _findings(
+    context: Context,
+    judged: Pool,
+    found: Evidence,
+    judgement: Judgement,
+    *,
+    opinion: Opinion | None,
+    labels: Labels,
+    flagged: Bools,
+) -> Findings:
+    """One row per evaluation example, nearest first among those of one probability."""
+    best, train = found.best, context.subject.train
+    there = best.pair >= 0
+    kinds = [found.found.kind[pair] if pair >= 0 else None for pair in best.pair]
+    other = [train.ids[place] if place >= 0 else None for place in best.train]
+    similarity = np.where(there, found.found.similarity[best.pair], np.nan)
+    columns: dict[str, pl.Series] = {
+        "other_id": pl.Series(other, dtype=pl.String()),
+        "kind": pl.Series(kinds, dtype=pl.String()),
+        "similarity": _numbers(similarity),
+        "distance": _numbers(np.where(there, best.distance, np.nan)),
+        "false_discovery_rate": _numbers(judgement.discovery),
+        "identical": pl.Series(best.identical),
+    }
+    if labels.judged is not None:
+        columns["label"] = pl.Series(labels.judged, dtype=pl.String())
+    if labels.train is not None:
+        names = [labels.train[place] if place >= 0 else None for place in best.train]
+        columns["other_label"] = pl.Series(names, dtype=pl.String())
+    if opinion is not None:
+        columns |= _opinion_columns(opinion, context, len(judged))
+    order = np.lexsort((best.distance, ~best.identical, -judgement.probability))
+    return Findings.ranked(
+        [judged.ids[place] for place in order],
+        judgement.probability[order],
+        probability=judgement.probability[order],
+        flagged=flagged[order],
+        columns={name: column.gather(order) for name, column in columns.items()},
+    )
+
+
+def _opinion_columns(opinion: Opinion, context: Context, count: int) -> dict[str, pl.Series]:
+    columns: dict[str, pl.Series] = {}
+    if opinion.metric is not None:
+        name = "correct" if opinion.metric[0] == metric.ACCURACY else "squared_error"
+        value = opinion.metric[1]
+        columns[name] = pl.Series(value > 0) if name == "correct" else _numbers(value)
+    if opinion.predicted and opinion.labels is not None:
+        columns["predicted"] = pl.Series(opinion.labels, dtype=pl.String())
+    if opinion.margin is not None:
+        columns["margin"] = _numbers(opinion.margin)
+    treated = opinion.treated
+    if treated is not None:
+
+        def spread(values: npt.NDArray[np.generic]) -> Floats:
+            whole = np.full(count, np.nan)
+            whole[opinion.asked] = values
+            return whole
+
+        columns["influence_rank"] = _numbers(spread(treated.rank)).cast(pl.Int64)
+        columns["influence_percentile"] = _numbers(spread(treated.percentile))
+        columns["margin_carried"] = _numbers(spread(treated.carried))
+        if context.settings.whole:
+            first = [context.subject.train.ids[place] for place in treated.first]
+            names = np.full(count, None, dtype=object)
+            names[opinion.asked] = first
+            columns["most_influential_id"] = pl.Series(names.tolist(), dtype=pl.String())
+    return columns
+
+
+def _numbers(values: npt.NDArray[np.floating]) -> pl.Series:
+    return pl.Series(values.astype(np.float64)).fill_nan(None)
+
+
+def _pairs(context: Context, judged: Pool, found: Evidence, judgement: Judgement) -> pl.DataFrame:
+    """All pairs found, with the probability of each as if it were the best of its example."""
+    pairs, best = found.found, found.best
+    same = np.array([kind == IDENTICAL for kind in pairs.kind], dtype=bool)
+    probability = judgement.mixture.probability(pairs.distance.astype(np.float64))
+    certain = np.where(found.poor, found.beyond_chance, 1.0)
+    probability[same] = certain[pairs.evaluation[same]]
+    train = context.subject.train.ids
+    return pl.DataFrame(
+        {
+            "example_id": [judged.ids[place] for place in pairs.evaluation],
+            "other_id": [train[place] for place in pairs.train],
+            "kind": list(pairs.kind),
+            "similarity": pairs.similarity.astype(np.float64),
+            "distance": pairs.distance.astype(np.float64),
+            "probability": probability,
+            "best": best.pair[pairs.evaluation] == np.arange(len(pairs.evaluation)),
+        },
+        schema_overrides={"kind": pl.String()},
+    ).sort("probability", descending=True, maintain_order=True)
+
+
+def _metric(compared: metric.Compared | None) -> pl.DataFrame:
+    rows = [] if compared is None else [
+        (compared.name, compared.whole, compared.clean, compared.difference,
+         compared.low, compared.high)
+    ]  # fmt: skip
+    names = ("metric", "on all", "on clean only", "difference", "lowest", "highest")
+    schema = {name: pl.String() if name == "metric" else pl.Float64() for name in names}
+    return pl.DataFrame(rows, schema=schema, orient="row").fill_nan(None)
+
+
+def _agreement(findings: pl.DataFrame) -> pl.DataFrame:
+    """How many examples each combination of the stages' verdicts holds."""
+    influence = (
+        pl.col("influence_rank") == 1
+        if "influence_rank" in findings.columns
+        else pl.lit(value=None, dtype=pl.Boolean)
+    )
+    return (
+        findings.select(
+            "identical",
+            (pl.col("flagged") & ~pl.col("identical")).alias("near-duplicate"),
+            influence.alias("first by influence"),
+        )
+        .group_by("identical", "near-duplicate", "first by influence")
+        .agg(pl.len().cast(pl.Int64).alias("examples"))
+        .sort("identical", "near-duplicate", "first by influence", descending=True, nulls_last=True)
+    )
+
+
+def _duplicates(context: Context, found: Evidence, labels: Labels) -> pl.DataFrame:
+    """Clusters of duplicates in the train pool: near ones too where all pairs were compared."""
+    train = context.subject.train
+    if found.within is None:
+        return duplicates.duplicates_frame(found.codes, train.ids, labels.train)
+    within = found.within
+    best = best_of(within, len(train))
+    near = best.distance[~best.identical & (best.pair >= 0)]
+    mixture = fitted(Samples(near, found.null, found.planted))
+    same = np.array([kind == IDENTICAL for kind in within.kind], dtype=bool)
+    likely = mixture.probability(within.distance.astype(np.float64))
+    linked = same | (likely >= context.settings.threshold)
+    cluster = duplicates.clusters(len(train), within.evaluation[linked], within.train[linked])
+    return duplicates.duplicates_frame(cluster, train.ids, labels.train)
+
+
+def _distances(found: Evidence) -> pl.DataFrame:
+    """Some distances of each sample, for the report."""
+    best = found.best
+    samples = {
+        "training examples to the rest": found.null,
+        "planted copies": found.planted,
+        "evaluation examples": best.distance[~best.identical & (best.pair >= 0)],
+    }
+    frames = [
+        pl.DataFrame({"sample": [name] * len(kept), "distance": kept})
+        for name, values in samples.items()
+        if len(kept := np.sort(values)[:: max(1, len(values) // _MOST_DISTANCES)])
+    ]
+    schema = {"sample": pl.String(), "distance": pl.Float64()}
+    return pl.concat(frames) if frames else pl.DataFrame(schema=schema)
+
+
+def _summary(
+    found: Evidence,
+    judgement: Judgement,
+    compared: metric.Compared | None,
+    findings: Findings,
+    within: pl.DataFrame,
+) -> dict[str, float | int | None]:
+    frame = findings.frame
+    conflicting = within.filter(pl.col("conflicting"))["cluster"].n_unique()
+    summary: dict[str, float | int | None] = {
+        "estimated leaked": judgement.count,
+        "estimated leaked, lowest": judgement.low,
+        "estimated leaked, highest": judgement.high,
+        "flagged": findings.flagged.height,
+        "identical": int(found.best.identical.sum()),
+        "identical by chance perhaps": int((found.best.identical & found.poor).sum()),
+        "examples judged": frame.height,
+        "clusters in the train pool": within["cluster"].n_unique(),
+        "training examples in clusters": within.height,
+        "clusters with conflicting labels": conflicting,
+    }
+    if {"label", "other_label"} <= set(frame.columns):
+        other = frame.filter(pl.col("flagged") & (pl.col("label") != pl.col("other_label")))
+        summary["flagged under another label"] = other.height
+    if compared is not None:
+        summary[f"{compared.name} on all"] = compared.whole
+        summary[f"{compared.name} on clean only"] = compared.clean
+    return summary
+
+
+def _answer(
+    judgement: Judgement, compared: metric.Compared | None, count: int, *, alone: bool
+) -> str:
+    leaked = round(judgement.count)
+    if alone:
+        if not leaked:
+            return f"None of the {count:,} training examples looks like a copy of another."
+        return (
+            f"About {leaked:,} of {count:,} training examples ({judgement.count / count:.1%}) have "
+            "a copy in the train pool."
+        )
+    if not leaked:
+        return f"None of the {count:,} evaluation examples looks as if it had been trained on."
+    what = (
+        f"About {leaked:,} of {count:,} evaluation examples ({judgement.count / count:.1%}) were "
+        "in the training set"
+    )
+    if compared is None or compared.clean is None:
+        return what + "."
+    shown = "{:.1%}" if compared.name == metric.ACCURACY else "{:.4g}"
+    return (
+        f"{what}: {compared.name} is {shown.format(compared.whole)} with those flagged and "
+        f"{shown.format(compared.clean)} without."
+    )
+
+
+def _warn(context: Context, found: Evidence, judgement: Judgement, queries: Pool | None) -> None:
+    """Notes on what cannot be told, and on what fits badly."""
+    chance = int((found.best.identical & found.poor).sum())
+    if chance:
+        context.note(
+            f"{chance:,} examples are identical to a training example, and hold so little (few "
+            "cells, few words or one colour) that this happens by chance: as often as examples "
+            f"coincide within the train pool, such a pair is a leak with a probability of "
+            f"{found.beyond_chance:.2f}.",
+            level="warning",
+        )
+    if judgement.mixture.ratio is None and len(found.best.identical):
+        context.note(
+            "There are too few examples to measure how near copies and strangers lie: only "
+            "identical content was judged.",
+            level="warning",
+        )
+    poor = found.recovery.filter(pl.col("found") < _POORLY)
+    if poor.height:
+        kinds = ", ".join(f"{row['kind']} ({row['found']:.0%})" for row in poor.rows(named=True))
+        context.note(
+            f"Of the copies planted in this run, some kinds were found again too seldom: {kinds}. "
+            "Real leaks of these kinds are missed as often.",
+            level="warning",
+        )
+    if queries is not None and found.within is None:
+        context.note(
+            "The train pool is large: how near its examples lie was measured on a sample, and "
+            "duplicates within it are the identical ones only."
+        )

@@ -1,0 +1,147 @@
+"""Does leaving the memorized examples out hurt? Trainings without them, and without random ones.
+
+Feldman and Zhang (2020, section 4.1) take the most memorized examples out, train again, and compare
+with taking as many random ones out. Where memorized examples are rare but right, accuracy falls by
+more than without random ones; where they are mislabelled, it rises.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from auditkit.errors import SettingError
+from auditkit_memorization.correctness import Without, retrained_without
+from auditkit_memorization.settings import Context
+
+Bools = npt.NDArray[np.bool_]
+Positions = npt.NDArray[np.int64]
+
+MEMORIZED, RANDOM = "the most memorized", "as many at random"
+_RESAMPLES = 2_000
+_HELD_OUT = 0.2
+_CERTAINTY = 0.95
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """What the trainings showed.
+
+    Attributes:
+        accuracies: a row per training set: its name, mean accuracy, and 95 % interval.
+        differences: a row per comparison: its name, the difference, and 95 % interval.
+        left_out: how many examples were left out.
+        judged_on: what accuracy was measured on, in words.
+    """
+
+    accuracies: pl.DataFrame
+    differences: pl.DataFrame
+    left_out: int
+    judged_on: str
+
+
+def confirm(
+    context: Context,
+    memorization: npt.NDArray[np.float64],
+    *,
+    share: float,
+    seeds: int,
+) -> Confirmation:
+    """Train with everything, without the most memorized share, and without as much at random.
+
+    Accuracy is measured on the subject's queries, or where it has none on a random fifth of the
+    train pool that no training sees. Intervals are of a bootstrap over seeds and examples.
+
+    Args:
+        context: of the audit.
+        memorization: the estimates, [example].
+        share: of the training examples that is left out.
+        seeds: trainings of each kind.
+
+    Raises:
+        SettingError: the share leaves no example out.
+    """
+    subject, random = context.subject, np.random.default_rng([context.seed % 2**64, 0xC0F1])
+    train, queries, known = subject.train, subject.queries, memorization
+    judged_on = f"the {0 if queries is None else len(queries):,} evaluation examples"
+    if queries is None:
+        mixed = random.permutation(len(train))
+        cut = max(1, round(_HELD_OUT * len(train)))
+        judged, kept = np.sort(mixed[:cut]), np.sort(mixed[cut:])
+        queries, train, known = train.subset(judged), train.subset(kept), memorization[kept]
+        judged_on = (
+            f"{cut:,} training examples that none of these models saw, by their given labels"
+        )
+    count = round(share * len(train))
+    if not 0 < count < len(train):
+        raise SettingError(
+            f"leave_out is {share:g}: of {len(train):,} training examples that leaves {count} out; "
+            "expected one or more, and not all."
+        )
+    worst = np.argsort(-known, kind="stable")[:count]
+    groups = [
+        {MEMORIZED: worst, RANDOM: random.permutation(len(train))[:count]} for _ in range(seeds)
+    ]
+    done = retrained_without(context, train, queries, groups, context.work() / "confirm")
+    return _confirmation(done, random, left_out=count, judged_on=judged_on)
+
+
+def _confirmation(
+    done: Without, random: np.random.Generator, *, left_out: int, judged_on: str
+) -> Confirmation:
+    right = np.stack([done.everything, done.left_out[MEMORIZED], done.left_out[RANDOM]])
+    resampled = _resampled(right.astype(np.float64), random)
+    names = ("everything", f"without {MEMORIZED}", f"without {RANDOM}")
+    means = right.mean(axis=(1, 2))
+    pairs = {
+        "without the most memorized, against everything": (1, 0),
+        "without random ones, against everything": (2, 0),
+        "without the most memorized, against without random ones": (1, 2),
+    }
+    return Confirmation(
+        accuracies=_frame(
+            "trained on", "accuracy", [(n, means[k], resampled[k]) for k, n in enumerate(names)]
+        ),
+        differences=_frame(
+            "comparison",
+            "difference",
+            [(n, means[a] - means[b], resampled[a] - resampled[b]) for n, (a, b) in pairs.items()],
+        ),
+        left_out=left_out,
+        judged_on=judged_on,
+    )
+
+
+def _resampled(
+    right: npt.NDArray[np.float64], random: np.random.Generator
+) -> npt.NDArray[np.float64]:
+    """Mean accuracies of samples of seeds and examples, [kind, sample]; the same for every kind."""
+    _, seeds, examples = right.shape
+    found = np.empty((len(right), _RESAMPLES))
+    for place in range(_RESAMPLES):
+        weight = np.bincount(random.integers(0, examples, examples), minlength=examples) / examples
+        drawn = random.integers(0, seeds, seeds)
+        found[:, place] = (right @ weight)[:, drawn].mean(axis=1)
+    return found
+
+
+def _frame(
+    first: str, second: str, rows: list[tuple[str, float, npt.NDArray[np.float64]]]
+) -> pl.DataFrame:
+    outside = (1 - _CERTAINTY) / 2
+    return pl.DataFrame(
+        [
+            (name, float(value), *map(float, np.quantile(samples, [outside, 1 - outside])))
+            for name, value, samples in rows
+        ],
+        schema={
+            first: pl.String(),
+            second: pl.Float64(),
+            "low": pl.Float64(),
+            "high": pl.Float64(),
+        },
+        orient="row",
+    )

@@ -1,0 +1,291 @@
+"""The parts of the memorization report, from a stored result alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import altair as alt
+import polars as pl
+
+from auditkit import AuditResult, Figure, Gallery, GalleryRow, Section, Shown
+from auditkit_memorization.groups import CLASS, SIGNIFICANT
+from auditkit_memorization.pairs import LEANS
+from auditkit_memorization.verdicts import VERDICTS
+
+_SHOWN = 12
+_PAIRS = 10
+_BINS = 24
+_MOST_GROUPS = 20
+
+
+def sections(result: AuditResult) -> Sequence[Section]:
+    """How much, which, where, what leans on it, what leaving it out does, and how far to trust."""
+    made = [_distribution(result), _examples(result), _groups(result), _pairs(result)]
+    if "accuracies" in result.tables:
+        made.append(_confirmed(result))
+    return (*made, _trust(result))
+
+
+def _distribution(result: AuditResult) -> Section:
+    frame, threshold = result.findings.frame, _number(result, "threshold")
+    bars = (
+        alt.Chart(_counted(frame))
+        .mark_bar()
+        .encode(
+            x=alt.X("from:Q", title="memorization").bin("binned"),
+            x2="to:Q",
+            y=alt.Y("examples:Q", title="training examples"),
+            color=alt.Color("verdict:N", title=None, sort=list(VERDICTS)),
+            order=alt.Order("place:Q"),
+        )
+        .properties(width=560, height=240)
+    )
+    line = alt.Chart(pl.DataFrame({"at": [threshold]})).mark_rule(strokeDash=[4, 3]).encode(x="at")
+    told = (
+        f"An estimated {_number(result, 'estimated memorized examples'):,.0f} of {frame.height:,} "
+        f"examples have a memorization over {threshold:g}. Memorization is the probability that a "
+        "model trained with the example predicts its label, minus the probability that a model "
+        "trained without it does (Feldman and Zhang 2020). At 1 only the example itself teaches "
+        "its label; at 0 the others teach it as well."
+    )
+    unfit = int(_number(result, "not fitted"))
+    more = (
+        f"{unfit:,} {'example is' if unfit == 1 else 'examples are'} neither learnt nor memorized: "
+        "even models that train on them predict another label."
+    )
+    return Section(
+        title="How much is memorized",
+        paragraphs=(told, more) if unfit else (told,),
+        figures=(
+            Figure(bars + line, "Training examples by memorization; right of the line is flagged."),
+        ),
+    )
+
+
+def _counted(frame: pl.DataFrame) -> pl.DataFrame:
+    """How many examples of each verdict are in each bin of memorization."""
+    low = min(0.0, float(frame["score"].min() or 0.0))  # type: ignore[arg-type]
+    width = (1.0 - low) / _BINS
+    places = ((pl.col("score") - low) / width).floor().clip(0, _BINS - 1)
+    return (
+        frame.select("verdict", places.alias("bin"))
+        .group_by("bin", "verdict")
+        .agg(pl.len().alias("examples"))
+        .with_columns(
+            (low + pl.col("bin") * width).alias("from"),
+            (low + (pl.col("bin") + 1) * width).alias("to"),
+            pl.col("verdict").replace_strict(list(VERDICTS), [0, 1, 2, 3]).alias("place"),
+        )
+        .sort("bin", "place")
+    )
+
+
+def _examples(result: AuditResult) -> Section:
+    flagged = result.findings.flagged
+    if flagged.height == 0:
+        return Section(
+            title="Mislabelled, or rare but right",
+            paragraphs=("No example is flagged, so there is none to show.",),
+        )
+    galleries = []
+    for verdict, caption in (
+        ("mislabelled", "Most memorized of those that look mislabelled."),
+        ("rare but right", "Most memorized of those that look rare but right."),
+    ):
+        chosen = flagged.filter(pl.col("verdict") == verdict).head(_SHOWN)
+        if chosen.height:
+            rows = [
+                GalleryRow(
+                    shown=(Shown(pool="train", id=row["example_id"]),),
+                    title=f"labelled {row['given_label']}",
+                    text=f"{_held_out(row)}; memorization {row['score']:.2f}.",
+                )
+                for row in chosen.iter_rows(named=True)
+            ]
+            galleries.append(Gallery(rows=rows, caption=caption, columns=4))
+    return Section(
+        title="Mislabelled, or rare but right",
+        paragraphs=(
+            "Both kinds are memorized, and call for the opposite. Where models that did not see "
+            "an example give its label less chance than an error of labelling, it looks "
+            "mislabelled: check the label. Where they are unsure, it looks rare but right: keep "
+            "it, and collect more like it.",
+            f"Of {flagged.height:,} flagged examples, {_number(result, 'mislabelled'):,.0f} look "
+            f"mislabelled and {_number(result, 'rare but right'):,.0f} rare but right. The first "
+            "kind is named with care, so the second still holds some wrong labels; the column "
+            "wrong label probability ranks them.",
+        ),
+        galleries=tuple(galleries),
+    )
+
+
+def _held_out(row: dict[str, object]) -> str:
+    if row["held_out_label"] == row["given_label"]:
+        return "Held out: the same label, unsurely"
+    return f"Held out: {row['held_out_label']}"
+
+
+def _groups(result: AuditResult) -> Section:
+    table = result.tables["groups"]
+    standing = table.filter(
+        (pl.col("q") < SIGNIFICANT) & (pl.col("share") > pl.col("share elsewhere"))
+    ).sort("share", "column", "group", descending=[True, False, False])
+    named = [
+        f"{row['group']} ({row['column']}): {row['share']:.0%} of {row['examples']:,} memorized, "
+        f"against {row['share elsewhere']:.0%} elsewhere"
+        for row in standing.head(5).iter_rows(named=True)
+    ]
+    columns = list(dict.fromkeys(table["column"].to_list()))
+    compared = "Compared by " + ", ".join(columns) + ". "
+    first = (
+        f"Memorized clearly more than the rest: {'; '.join(named)}. What is memorized in a group "
+        "was not taught by the others: it holds too few examples, or too many wrong labels."
+        if named
+        else "No group is memorized clearly more than the rest."
+    )
+    shown = table.filter(pl.col("column") != CLASS) if len(columns) > 1 else table
+    return Section(
+        title="Where it is memorized",
+        paragraphs=(compared + first,),
+        figures=tuple(
+            Figure(_bars(part), f"Share memorized by {column}, mislabelled and rare but right.")
+            for column in dict.fromkeys([CLASS, *shown["column"].to_list()])
+            if (part := table.filter(pl.col("column") == column)).height <= _MOST_GROUPS
+        )[:4],
+        table=_readable(table),
+    )
+
+
+def _bars(part: pl.DataFrame) -> alt.Chart:
+    kinds = ["mislabelled", "rare but right"]
+    long = part.with_columns(
+        [(pl.col(kind) / pl.col("examples")).alias(kind) for kind in kinds]
+    ).unpivot(kinds, index="group", variable_name="verdict", value_name="of the group")
+    bars: alt.Chart = (
+        alt.Chart(long)
+        .mark_bar()
+        .encode(
+            x=alt.X("of the group:Q", title="share of the group", axis=alt.Axis(format="%")),
+            y=alt.Y("group:N", title=None, sort=part["group"].to_list()),
+            color=alt.Color("verdict:N", title=None, sort=list(VERDICTS)),
+        )
+        .properties(width=400, height=alt.Step(20))
+    )
+    return bars
+
+
+def _readable(table: pl.DataFrame) -> pl.DataFrame:
+    """The groups by how much of them is memorized, worst first, at most so many."""
+    return (
+        table.sort("share", "column", "group", descending=[True, False, False])
+        .select(
+            "column", "group", "examples", "memorized", "share", "share elsewhere",
+            "mislabelled", "rare but right", pl.col("q").alias("false-discovery rate"),
+        )
+        .head(2 * _MOST_GROUPS)
+    )  # fmt: skip
+
+
+def _pairs(result: AuditResult) -> Section:
+    table, asked = result.tables["pairs"], int(_number(result, "evaluation examples asked"))
+    title = "Which evaluation examples lean on memorized ones"
+    if asked == 0:
+        return Section(
+            title=title,
+            paragraphs=("Not asked: the run had no evaluation examples, or `pairs` was 0.",),
+        )
+    leaning = int(_number(result, "evaluation examples that lean"))
+    told = (
+        f"Of {asked:,} evaluation examples asked, {leaning:,} lean on a memorized training "
+        f"example: leaving that one out would take at least {LEANS:.0%} from the probability of "
+        "their label, as influence predicts. For these, memorizing pays."
+    )
+    strongest = table.unique("example_id", keep="first", maintain_order=True).head(_PAIRS)
+    labels = dict(result.findings.frame.select("example_id", "given_label").iter_rows())
+    rows = [
+        GalleryRow(
+            shown=(
+                Shown(pool="train", id=row["example_id"], caption="memorized"),
+                Shown(pool="queries", id=row["query_id"], caption="evaluation"),
+            ),
+            title=f"{labels[row['example_id']]}",
+            text=(
+                f"The second's label has a probability of {row['label_probability']:.2f}; without "
+                f"the first, of about {row['label_probability_without']:.2f}."
+            ),
+        )
+        for row in strongest.iter_rows(named=True)
+    ]
+    caption = "The memorized example on the left, and beside it the one that leans on it most."
+    return Section(
+        title=title,
+        paragraphs=(told,),
+        galleries=(Gallery(rows=rows, caption=caption, columns=2),) if rows else (),
+        table=table.head(_MOST_GROUPS) if rows else None,
+    )
+
+
+def _confirmed(result: AuditResult) -> Section:
+    accuracies, differences = result.tables["accuracies"], result.tables["differences"]
+    last = differences.row(2, named=True)
+    sure = last["low"] > 0 or last["high"] < 0
+    verdict = "No clear difference from leaving out random ones."
+    if sure:
+        verdict = (
+            "They carry accuracy that random examples do not: keep them."
+            if last["difference"] < 0
+            else "Accuracy is higher without them than without random ones: they do harm."
+        )
+    chart = alt.Chart(accuracies).encode(y=alt.Y("trained on:N", title=None, sort=None))
+    span = alt.X("low:Q", title="accuracy", scale=alt.Scale(zero=False))
+    drawn = chart.mark_rule(strokeWidth=2).encode(x=span, x2="high:Q") + chart.mark_point(
+        size=70
+    ).encode(x=alt.X("accuracy:Q"))
+    return Section(
+        title="What leaving them out does",
+        paragraphs=(
+            f"Models were trained again without the {_number(result, 'left out to confirm'):,.0f} "
+            f"most memorized examples, and judged on {result.summary['confirmed on']}: accuracy "
+            f"{last['difference']:+.1%} against leaving out as many at random (95 % interval "
+            f"{last['low']:+.1%} to {last['high']:+.1%}). {verdict}",
+        ),
+        figures=(
+            Figure(
+                drawn.properties(width=420, height=alt.Step(30)),
+                "Mean accuracy and its 95 % interval over trainings and examples.",
+            ),
+        ),
+        table=differences,
+    )
+
+
+def _trust(result: AuditResult) -> Section:
+    made = int(_number(result, "trainings from scratch"))
+    measured = (
+        f"The estimates are calibrated on {made} models trained from scratch on random halves in "
+        "this run, and each probability is that memorization is over the threshold, by what those "
+        "models and the replays say of the example. They are of models that have half of the data "
+        "at a time."
+        if made
+        else "No model was trained from scratch, so the estimates are what replays of the trained "
+        "model say, and are not calibrated."
+    )
+    reliability = result.summary["reliability of the ranking"]
+    again = (
+        ""
+        if reliability is None
+        else f" Other folds would rank the examples alike with a correlation of {reliability:.2f}."
+    )
+    row = result.tables["correlations"].row(0, named=True)
+    beside = (
+        "The training loss does not vary."
+        if row["correlation"] is None
+        else f"The training loss ranks them with a correlation of {row['correlation']:.2f} with "
+        "the audit: what is memorized has a small loss."
+    )
+    return Section(title="How far to trust this", paragraphs=(measured + again, beside))
+
+
+def _number(result: AuditResult, name: str) -> float:
+    value = result.summary[name]
+    return float(value) if isinstance(value, int | float) else 0.0

@@ -1,0 +1,260 @@
+"""Language models in the engine: curvature, scores and changes of tokens against closed forms."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from auditkit import (
+    ClassificationTask,
+    Documents,
+    ForwardINF,
+    LanguageModelTask,
+    Pool,
+    UpdateSettings,
+)
+from auditkit.engine.cg import conjugate_gradients
+from auditkit.engine.curvature import as_it_is, estimate
+from auditkit.errors import MissingOutputsError, SettingError
+
+VOCABULARY = 5
+CPU = torch.device("cpu")
+
+
+class Bigram(nn.Module):
+    """Scores for the next token from the last one: the loss is convex in the one matrix."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(VOCABULARY, VOCABULARY, bias=False)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        scores: Tensor = self.head(functional.one_hot(tokens, VOCABULARY).to(self.head.weight))
+        return scores
+
+
+class Recurrent(nn.Module):
+    """A language model with layers below its head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(VOCABULARY, 6)
+        self.mix, self.head = nn.Linear(6, 6), nn.Linear(6, VOCABULARY)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        past = torch.cumsum(self.embed(tokens), dim=1) / 3
+        scores: Tensor = self.head(torch.tanh(self.mix(past)))
+        return scores
+
+
+def documents(count: int = 24, *, seed: int = 0) -> Pool:
+    random = np.random.default_rng(seed)
+    tokens = [random.integers(0, VOCABULARY, random.integers(2, 9)).tolist() for _ in range(count)]
+    return Pool(Documents(tokens))
+
+
+@pytest.fixture
+def bigram() -> LanguageModelTask:
+    torch.manual_seed(0)
+    return LanguageModelTask(Bigram())
+
+
+@pytest.fixture
+def recurrent() -> LanguageModelTask:
+    torch.manual_seed(0)
+    return LanguageModelTask(Recurrent())
+
+
+def exact_curvature(task: LanguageModelTask, pool: Pool) -> Tensor:
+    """The second derivative of the mean loss: for a bigram, its Gauss-Newton matrix."""
+    weight = task.model.head.weight.detach()
+
+    def mean(flat: Tensor) -> Tensor:
+        own = {"head.weight": flat.view(weight.shape)}
+        losses = [
+            torch.func.functional_call(_Loss(task), {f"model.{n}": w for n, w in own.items()}, row)
+            for row in rows(pool)
+        ]
+        return torch.cat(losses).mean()
+
+    found: Tensor = torch.autograd.functional.hessian(mean, weight.flatten())  # type: ignore[no-untyped-call]
+    return found
+
+
+class _Loss(nn.Module):
+    def __init__(self, task: LanguageModelTask) -> None:
+        super().__init__()
+        self.task, self.model = task, task.model
+
+    def forward(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+        return self.task.loss(self.model, batch)
+
+
+def rows(pool: Pool) -> list[tuple[tuple[Tensor, Tensor]]]:
+    dataset = pool.dataset
+    assert isinstance(dataset, Documents)
+    return [
+        ((torch.from_numpy(tokens)[None], torch.from_numpy(labels)[None]),)
+        for tokens, labels in (dataset[place] for place in range(len(pool)))
+    ]
+
+
+def test_conjugate_gradients_solve_the_curvature_of_a_mean_over_tokens(
+    bigram: LanguageModelTask,
+) -> None:
+    pool = documents()
+    matrix, ridge = exact_curvature(bigram, pool), 1e-3
+    slope = torch.randn(2, VOCABULARY, VOCABULARY)
+    solve = conjugate_gradients(
+        bigram, bigram.model, pool, np.arange(len(pool)), ridge=ridge, start=as_it_is,
+        device=CPU, steps=200, settled=2.0,
+    )  # fmt: skip
+    found = solve({"head.weight": slope})["head.weight"].flatten(start_dim=1)
+    expected = torch.linalg.solve(
+        matrix + ridge * torch.eye(len(matrix)), slope.flatten(start_dim=1).T
+    ).T
+    torch.testing.assert_close(found, expected, rtol=1e-2, atol=1e-2 * float(expected.std()))
+
+
+def test_drawn_tokens_have_the_curvature_in_expectation(bigram: LanguageModelTask) -> None:
+    pool = documents(12)
+    matrix = exact_curvature(bigram, pool)
+    drawn = [
+        estimate("diagonal", bigram, bigram.model, pool, seed=seed, device=CPU).diagonal[
+            "head.weight"
+        ]
+        for seed in range(400)
+    ]
+    mean = torch.stack(drawn).mean(dim=0).flatten()
+    torch.testing.assert_close(mean, matrix.diagonal(), rtol=0.12, atol=2e-3)
+
+
+def test_padding_changes_nothing(recurrent: LanguageModelTask) -> None:
+    pool, asked = documents(), documents(3, seed=1)
+    for measure in ("auto", "tokens"):
+        alone, together = (
+            ForwardINF(
+                recurrent, train=pool, preconditioner="diagonal", batch_size=size,
+                train_measure=measure,
+            ).influence(asked).values
+            for size in (1, 24)
+        )  # fmt: skip
+        np.testing.assert_allclose(alone, together, rtol=2e-3, atol=1e-7)
+
+
+@pytest.mark.parametrize("preconditioner", ["none", "diagonal", "kfac", "ekfac", "ggn"])
+def test_a_document_is_a_proponent_of_itself(
+    recurrent: LanguageModelTask, preconditioner: str
+) -> None:
+    pool = documents()
+    engine = ForwardINF(recurrent, train=pool, preconditioner=preconditioner)  # type: ignore[arg-type]
+    scores = engine.influence(pool.subset([2, 7])).values
+    assert scores[0, 2] > 0
+    assert scores[1, 7] > 0
+    if preconditioner == "ggn":  # rows of every token would be too many, so it iterates
+        assert engine.preconditioner == "ggn: as set."
+
+
+def test_what_is_chosen_for_a_language_model_is_said(recurrent: LanguageModelTask) -> None:
+    engine = ForwardINF(recurrent, train=documents())
+    engine.influence(documents(1, seed=1))
+    assert str(engine.preconditioner).startswith("ekfac")
+
+
+def changed(task: LanguageModelTask, pool: Pool, weights: dict[str, Tensor]) -> list[Tensor]:
+    """The change of each token's margin, one document after another, without the engine."""
+    found = []
+    for ((tokens, labels),) in rows(pool):
+        values = []
+        for own in (dict(task.model.named_parameters()), weights):
+            scores = torch.func.functional_call(task.model, own, (tokens,))[0, :-1]
+            logs = scores.log_softmax(dim=1).gather(1, labels[0, 1:, None])[:, 0]
+            values.append(torch.log(-torch.expm1(logs)) - logs)
+        found.append((values[1] - values[0]).detach())
+    return found
+
+
+def test_a_document_s_score_is_its_largest_change_of_a_token(recurrent: LanguageModelTask) -> None:
+    pool, asked = documents(), documents(1, seed=1)
+    step = 0.3
+    engine = ForwardINF(
+        recurrent, train=pool, preconditioner="none", train_measure="tokens",
+        update=UpdateSettings(step=step), batch_size=7,
+    )  # fmt: skip
+    model = recurrent.model
+    recurrent.measure(model, rows(asked)[0][0]).mean().backward()
+    weights = {
+        name: (own + step * (0 if own.grad is None else own.grad)).detach()
+        for name, own in model.named_parameters()
+    }
+    model.zero_grad()
+    expected = changed(recurrent, pool, weights)
+    scale = step * len(pool)
+    scores = engine.influence(asked)
+    np.testing.assert_allclose(
+        scores.values[0], [float(own.max()) / scale for own in expected], rtol=1e-3, atol=1e-6
+    )
+    tokens = engine.token_changes(asked, pool.subset([4, 1]))
+    for found, own in zip(tokens, (expected[4], expected[1]), strict=True):
+        np.testing.assert_allclose(found, own.numpy() / scale, rtol=1e-3, atol=1e-6)
+    assert scores.measure == "tokens"
+
+
+def test_tokens_are_those_the_documents_count(recurrent: LanguageModelTask) -> None:
+    dataset = Documents([[1, 2, 3, 4], [2, 2]], prompts=[2, 0])
+    pool = Pool(dataset)
+    engine = ForwardINF(recurrent, train=documents(), preconditioner="none", train_measure="tokens")
+    found = engine.token_changes(documents(1, seed=1), pool)
+    assert [len(own) for own in found] == [len(dataset.counted(place)) for place in (0, 1)]
+    assert [list(dataset.counted(place)) for place in (0, 1)] == [[2, 3], [1]]
+
+
+def test_tokens_need_a_task_that_has_them_and_finite_differences(
+    recurrent: LanguageModelTask,
+) -> None:
+    for response, relative in (("first-order", False), ("finite", True)):
+        with pytest.raises(SettingError, match="token_measure"):
+            ForwardINF(
+                recurrent, train=documents(), train_measure="tokens",
+                response=response, relative=relative,  # type: ignore[arg-type]
+            )  # fmt: skip
+    classes = ClassificationTask(nn.Linear(2, 2))
+    pool = Pool.from_arrays(np.zeros((4, 2), np.float32), np.array([0, 1, 0, 1]))
+    with pytest.raises(SettingError, match="ClassificationTask"):
+        ForwardINF(classes, train=pool, train_measure="tokens")
+    with pytest.raises(MissingOutputsError, match="token_measure"):
+        classes.token_measure(classes.model, (torch.zeros(1, 2), torch.zeros(1).long()))
+    with pytest.raises(SettingError, match="train_measure"):
+        ForwardINF(recurrent, train=documents()).token_changes(documents(1))
+
+
+def scores_of(engine: ForwardINF, asked: Pool) -> npt.NDArray[np.float32]:
+    return engine.influence(asked).values
+
+
+def test_a_gpt_is_scored_in_both_its_forms() -> None:
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    config = transformers.GPT2Config(
+        vocab_size=VOCABULARY, n_positions=16, n_embd=8, n_layer=1, n_head=2,
+        bos_token_id=0, eos_token_id=0,
+    )  # fmt: skip
+    task = LanguageModelTask(transformers.GPT2LMHeadModel(config).eval())
+    pool = documents()
+    scores = scores_of(ForwardINF(task, train=pool, parameters="*mlp*"), pool.subset([3]))
+    assert scores.argmax() == 3
+    small = transformers.T5Config(
+        vocab_size=VOCABULARY + 2, d_model=8, d_kv=4, d_ff=16, num_layers=1, num_heads=2,
+        decoder_start_token_id=5, pad_token_id=6,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    written = LanguageModelTask(
+        transformers.T5ForConditionalGeneration(small).eval(), form="seq2seq"
+    )
+    scores = scores_of(ForwardINF(written, train=pool, preconditioner="none"), pool.subset([3]))
+    assert np.isfinite(scores).all()
+    assert scores[0, 3] > 0

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from auditkit_leakage.judgement import (
+    Judgement,
+    Samples,
+    false_discovery,
+    fitted,
+    fitted_ratio,
+    judge,
+    leaked_share,
+)
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    samples: Samples
+    leaked: npt.NDArray[np.bool_]
+
+
+def draw(
+    *,
+    share: float,
+    contaminated: float = 0.0,
+    count: int = 2_000,
+    near: float = 0.12,
+    seed: int = 0,
+) -> Drawn:
+    """Strangers at a distance about 1, copies at about `near`."""
+    random = np.random.default_rng(seed)
+
+    def mixed(size: int, part: float) -> tuple[Floats, npt.NDArray[np.bool_]]:
+        copy = random.random(size) < part
+        distance = np.where(copy, near * random.weibull(2, size), random.weibull(6, size))
+        return distance, copy
+
+    evaluation, leaked = mixed(count, share)
+    null, _ = mixed(count, contaminated)
+    return Drawn(Samples(evaluation, null, mixed(300, 1.0)[0]), leaked)
+
+
+def judged(drawn: Drawn, **changes: int) -> Judgement:
+    none = np.zeros(len(drawn.samples.evaluation), dtype=bool)
+    return judge(drawn.samples, identical=none, certain=np.zeros(0), **changes)
+
+
+def test_leaks_are_counted_with_an_interval_that_holds_their_number() -> None:
+    for seed in range(5):
+        drawn = draw(share=0.1, seed=seed)
+        found = judged(drawn, draws=100, seed=seed)
+        truth = drawn.leaked.sum()
+        assert found.count == pytest.approx(truth, rel=0.15)
+        assert found.low <= truth <= found.high
+        assert found.low <= found.count <= found.high
+
+
+def test_probabilities_are_right_on_average() -> None:
+    drawn = draw(share=0.3, near=0.5, count=20_000)
+    probability = judged(drawn, draws=0).probability
+    for low, high in ((0.1, 0.4), (0.4, 0.7), (0.7, 0.95)):
+        inside = (probability > low) & (probability <= high)
+        assert inside.sum() > 100
+        assert drawn.leaked[inside].mean() == pytest.approx(probability[inside].mean(), abs=0.1)
+
+
+def test_the_false_discovery_rate_is_kept() -> None:
+    drawn = draw(share=0.2, near=0.5, count=20_000)
+    found = judged(drawn, draws=0)
+    for rate in (0.02, 0.1, 0.2):
+        listed = found.discovery <= rate
+        stated = found.discovery[listed].max()
+        assert 1 - drawn.leaked[listed].mean() == pytest.approx(stated, abs=0.03)
+
+
+def test_nothing_is_claimed_of_a_clean_set() -> None:
+    for seed in range(5):
+        found = judged(draw(share=0.0, seed=seed), draws=50)
+        assert found.count < 5
+        assert found.low < 1
+        assert (found.probability >= 0.5).sum() <= 3
+
+
+def test_duplicates_in_the_train_pool_do_not_excuse_leaks() -> None:
+    drawn = draw(share=0.1, contaminated=0.1)
+    flagged = judged(drawn, draws=0).probability >= 0.5
+    assert flagged[drawn.leaked].mean() > 0.9
+    assert drawn.leaked[flagged].mean() > 0.95
+
+
+def test_the_ratio_falls_and_is_never_infinite() -> None:
+    drawn = draw(share=0.1)
+    ratio = fitted_ratio(drawn.samples.null, np.ones(2_000), drawn.samples.planted)
+    values = ratio.at(np.array([0.0, 0.1, 0.5, 1.0, 5.0, np.inf]))
+    assert (np.diff(values) <= 0).all()
+    assert values[0] == pytest.approx(2_000, rel=1.1)
+    assert 0 < values[-1] < 0.1
+
+
+def test_the_likeliest_share_is_found() -> None:
+    ratio = np.concatenate([np.full(100, 1e4), np.full(900, 1e-4)])
+    assert leaked_share(ratio) == pytest.approx(0.1, abs=0.005)
+    assert leaked_share(np.full(50, 1e-3)) < 0.01
+
+
+def test_identical_content_is_judged_apart() -> None:
+    drawn = draw(share=0.1, count=500)
+    identical = np.concatenate([np.zeros(500, bool), np.ones(3, bool)])
+    found = judge(drawn.samples, identical=identical, certain=np.array([1.0, 1.0, 0.2]))
+    assert found.probability[500:].tolist() == [1.0, 1.0, 0.2]
+    assert found.count == pytest.approx(found.probability.sum())
+
+
+def test_without_samples_only_identical_content_is_claimed() -> None:
+    nothing = Samples(np.array([0.1, 0.2]), np.zeros(0), np.zeros(0))
+    assert fitted(nothing).probability(nothing.evaluation).tolist() == [0.0, 0.0]
+    found = judge(
+        nothing, identical=np.array([True, False, False]), certain=np.array([1.0]), seed=3
+    )
+    assert found.probability.tolist() == [1.0, 0.0, 0.0]
+
+
+def test_where_all_are_identical_all_are_claimed() -> None:
+    nothing = Samples(np.zeros(0), np.ones(5), np.zeros(0))
+    found = judge(nothing, identical=np.ones(4, dtype=bool), certain=np.ones(4))
+    assert (found.count, found.low, found.high) == (4.0, 4.0, 4.0)
+
+
+def test_the_false_discovery_rate_is_one_for_equal_probabilities() -> None:
+    rates = false_discovery(np.array([0.5, 1.0, 0.5, 0.0]))
+    assert rates.tolist() == pytest.approx([1 / 3, 0.0, 1 / 3, 0.5])
