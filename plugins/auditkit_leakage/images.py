@@ -24,7 +24,7 @@ Mask: TypeAlias = npt.NDArray[np.bool_]
 
 _COARSE = 80
 _KEPT = 24
-_ALIGNED = 16
+_ALIGNED = 12
 _FINE = 3
 _USUAL_RANKS = (0.5, 0.65, 0.8, 1.0)
 _LEAST_USUAL = 0.1
@@ -88,7 +88,7 @@ def find_images(
         seed: for the altered views that the coarse search learns from.
     """
     side = max(working_side(train), working_side(queries))
-    known, asked = to_planes(train, side), to_planes(queries, side)
+    known, asked = _same_colours(to_planes(train, side), to_planes(queries, side))
     placed = _placed(known, asked, proposed, same_pool=same_pool, seed=seed)
     laid = _Laid(placed, asked, known)
     usual = _usual(laid.compare(_farther(placed.train)))
@@ -105,6 +105,16 @@ def find_images(
     kinds = _kinds(exact, placed.flipped[best], distance, side)
     found = Found(rows, placed.train[best], kinds, 1.0 - exact.unlike, distance)
     return found.nearest(neighbours, always=first_of(proposed))
+
+
+def _same_colours(one: Planes, other: Planes) -> tuple[Planes, Planes]:
+    """Both in colour where one is."""
+    colours = max(one.shape[1], other.shape[1])
+    grown = [
+        planes if planes.shape[1] == colours else np.repeat(planes, colours, axis=1)
+        for planes in (one, other)
+    ]
+    return grown[0], grown[1]
 
 
 def _farther(train: Indices) -> Mask:
