@@ -23,8 +23,9 @@ from auditkit.subject import Likelihood, Subject
 class Requirements:
     """What an audit needs of a subject; checked before anything runs."""
 
-    likelihood: Likelihood | None = None
-    """How the task's outputs must be judged; None where the audit does not need outputs."""
+    likelihood: Likelihood | tuple[Likelihood, ...] | None = None
+    """How the task's outputs must be judged, or ways of which one will do; None where the audit
+    does not need outputs."""
 
     queries: Literal["unused", "optional", "required"] = "unused"
     """Whether the subject must have queries."""
@@ -41,6 +42,13 @@ class Requirements:
     labels: Literal["required", "optional"] = "required"
     """Whether an evaluation set that is read from files must have labels."""
 
+    @property
+    def likelihoods(self) -> tuple[Likelihood, ...]:
+        """The ways of which one will do; empty where outputs are not needed."""
+        if self.likelihood is None:
+            return ()
+        return self.likelihood if isinstance(self.likelihood, tuple) else (self.likelihood,)
+
     def check(self, subject: Subject, audit: str) -> None:
         """Refuse a subject the audit cannot work with.
 
@@ -49,15 +57,13 @@ class Requirements:
             UsageError: the audit needs queries or a model and the subject has none.
         """
         task = subject.task if self.model == "optional" else subject.required_task()
-        if (
-            task is not None
-            and self.likelihood is not None
-            and not (task.has_outputs and task.likelihood == self.likelihood)
-        ):
+        wanted = self.likelihoods
+        fits = task is None or (task.has_outputs and task.likelihood in wanted)
+        if wanted and not fits:
             raise MissingOutputsError(
-                f"The {audit} audit needs a task with {self.likelihood} outputs, and "
-                f"{type(task).__name__} declares {task.likelihood or 'none'}: define `outputs` and "
-                f'set `likelihood = "{self.likelihood}"`.'
+                f"The {audit} audit needs a task with {' or '.join(wanted)} outputs, and "
+                f"{type(task).__name__} declares {getattr(task, 'likelihood', None) or 'none'}: "
+                f'define `outputs` and set `likelihood = "{wanted[0]}"`.'
             )
         if self.queries == "required" and subject.queries is None:
             raise UsageError(

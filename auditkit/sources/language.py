@@ -7,7 +7,7 @@ Nothing is downloaded, no code in the folder is run, and pickled weights are ref
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +65,8 @@ class Loaded:
         form: whether it continues or answers.
         context: how many tokens it can read.
         adapted: whether only an adapter of it is trainable.
+        fresh: gives the model as it was before training: newly initialized, or the base model
+            with a new adapter.
     """
 
     model: nn.Module
@@ -72,6 +74,7 @@ class Loaded:
     form: Form
     context: int
     adapted: bool
+    fresh: Callable[[], nn.Module]
 
 
 def load_language(path: Path, options: SourceOptions) -> Subject:
@@ -115,6 +118,7 @@ def load_language(path: Path, options: SourceOptions) -> Subject:
         task=LanguageModelTask(loaded.model, tokenizer=loaded.tokenizer),
         train=train,
         recipe=Recipe(batch_size=16, epochs=1),
+        fresh=loaded.fresh,
         name=f"{options.checkpoint.resolve().name} on {path.name}",
         description=tuple(
             _sentences(path, options, loaded, texts=len(kept), rows=len(rows), height=frame.height)
@@ -201,7 +205,7 @@ def load_model(folder: Path) -> Loaded:
             tokenizer = transformers.AutoTokenizer.from_pretrained(
                 folder, local_files_only=True, trust_remote_code=False
             )
-            model, form = _adapted(folder) if adapted else _whole(folder)
+            model, form, fresh = _adapted(folder) if adapted else _whole(folder)
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         raise UnreadableError(
@@ -214,7 +218,9 @@ def load_model(folder: Path) -> Loaded:
             f"The tokenizer in {folder.name} knows {len(tokenizer)} tokens and the model {known}: "
             "they do not belong together."
         )
-    return Loaded(model.eval(), cast("FastTokenizer", tokenizer), form, _context(model), adapted)
+    return Loaded(
+        model.eval(), cast("FastTokenizer", tokenizer), form, _context(model), adapted, fresh
+    )
 
 
 @contextmanager
@@ -231,36 +237,47 @@ def _without_bars() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _whole(folder: Path) -> tuple[nn.Module, Form]:
+def _whole(folder: Path) -> tuple[nn.Module, Form, Callable[[], nn.Module]]:
+    """The model, its form, and what gives a newly initialized one."""
     import transformers  # noqa: PLC0415 - as above
 
     config = transformers.AutoConfig.from_pretrained(
         folder, local_files_only=True, trust_remote_code=False
     )
-    kind = (
-        transformers.AutoModelForSeq2SeqLM
-        if config.is_encoder_decoder
-        else transformers.AutoModelForCausalLM
-    )
+    answers = bool(config.is_encoder_decoder)
+    kind = transformers.AutoModelForSeq2SeqLM if answers else transformers.AutoModelForCausalLM
     model = kind.from_pretrained(
         folder, local_files_only=True, trust_remote_code=False, use_safetensors=True
     )
     model.config.use_cache = False
-    return cast("nn.Module", model), "seq2seq" if config.is_encoder_decoder else "causal"
+
+    def fresh() -> nn.Module:
+        made = kind.from_config(config)
+        made.config.use_cache = False
+        return cast("nn.Module", made)
+
+    return cast("nn.Module", model), "seq2seq" if answers else "causal", fresh
 
 
-def _adapted(folder: Path) -> tuple[nn.Module, Form]:
+def _adapted(folder: Path) -> tuple[nn.Module, Form, Callable[[], nn.Module]]:
+    """A base model with an adapter; fresh is the base with a new one."""
     import peft  # noqa: PLC0415 - an extra
 
     settings = peft.PeftConfig.from_pretrained(str(folder), local_files_only=True)
     base = Path(str(settings.base_model_name_or_path))
     if not base.is_dir():
         raise OSError(f"the base model {str(base)!r} of the adapter is no local folder")
-    model, form = _whole(base)
+    model, form, _ = _whole(base)
     adapter = peft.PeftModel.from_pretrained(
         model, folder, is_trainable=True, local_files_only=True, use_safetensors=True
     )
-    return adapter, form
+    settings.inference_mode = False
+
+    def fresh() -> nn.Module:
+        with _without_bars():
+            return cast("nn.Module", peft.get_peft_model(_whole(base)[0], settings))
+
+    return adapter, form, fresh
 
 
 def _context(model: nn.Module) -> int:

@@ -57,7 +57,8 @@ def problems(audit: AuditClass, *, subject: Subject | None = None) -> list[str]:
 def _subject_for(audit: AuditClass) -> Subject:
     needs = audit.requirements
     return tiny_subject(
-        queries=0 if needs.queries == "unused" else 40, likelihood=needs.likelihood or "categorical"
+        queries=0 if needs.queries == "unused" else 40,
+        likelihood=(*needs.likelihoods, "categorical")[0],
     )
 
 

@@ -9,7 +9,8 @@ import numpy.typing as npt
 import polars as pl
 
 from auditkit import Audit, AuditResult, Findings, Requirements, Section
-from auditkit_memorization import pairs
+from auditkit.errors import SettingError
+from auditkit_memorization import pairs, texts
 from auditkit_memorization.confirm import Confirmation, confirm, left_out
 from auditkit_memorization.groups import by_groups, check_column
 from auditkit_memorization.judging import Judged, judge
@@ -28,7 +29,9 @@ class MemorizationAudit(Audit[MemorizationSettings]):
     title = "Memorized examples"
     question = "Which examples are memorized rather than learnt?"
     fail_on = "estimated share of memorized examples"
-    requirements = Requirements(likelihood="categorical", queries="optional")
+    requirements = Requirements(
+        likelihood=("categorical", "tokens"), queries="optional", language=True
+    )
     settings = MemorizationSettings
 
     def audit(self, context: Context) -> AuditResult:
@@ -41,6 +44,12 @@ class MemorizationAudit(Audit[MemorizationSettings]):
             PoolError: the queries are of another form than the training examples.
         """
         settings, subject = context.settings, context.subject
+        if context.task.likelihood == "tokens":
+            return texts.audit_texts(context)
+        if settings.canaries is not None:
+            raise SettingError(
+                "Canaries were given, and the subject is no language model: leave them out."
+            )
         if subject.queries is not None:
             subject.train.joined(subject.queries)  # refuses another form
         if settings.confirm:
@@ -68,8 +77,10 @@ class MemorizationAudit(Audit[MemorizationSettings]):
 
     def sections(self, result: AuditResult) -> Sequence[Section]:
         """How much is memorized, which examples, in which groups, and what leans on them."""
-        from auditkit_memorization import sections  # noqa: PLC0415 - draws
+        from auditkit_memorization import sections, text_sections  # noqa: PLC0415 - draws
 
+        if "texts" in result.summary:
+            return text_sections.sections(result)
         return sections.sections(result)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
@@ -41,6 +42,16 @@ class MemorizationSettings(Settings):
         ge=0,
         description="Trainings from scratch on random halves, which calibrate the estimates; 0 for "
         "none, which is quicker and not calibrated.",
+    )
+    verbatim: int = Field(
+        default=16,
+        ge=1,
+        description="For texts: memorized ones of which the model writes so many tokens by itself "
+        "are called verbatim.",
+    )
+    canaries: Path | None = Field(
+        default=None,
+        description="For texts: a file of planted canaries, one a line, each with digits in it.",
     )
     by: str | None = Field(
         default=None,

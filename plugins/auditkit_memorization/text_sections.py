@@ -1,0 +1,84 @@
+"""The parts of the report on texts, from a stored result alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import altair as alt
+import polars as pl
+
+from auditkit import AuditResult, Figure, Gallery, GalleryRow, Section, Shown
+from auditkit_memorization.texts import LEARNT, MEMORIZED, VERBATIM
+
+_SHOWN = 10
+_POINTS = 2_000
+
+
+def sections(result: AuditResult) -> Sequence[Section]:
+    """How much is memorized, which documents, and the canaries."""
+    made = [_losses(result), _documents(result)]
+    return (*made, _canaries(result)) if "canaries" in result.tables else made
+
+
+def _losses(result: AuditResult) -> Section:
+    frame = result.findings.frame
+    points = frame.select("loss_with", "loss_without", "verdict").head(_POINTS)
+    chart = (
+        alt.Chart(points)
+        .mark_circle(size=30, opacity=0.6)
+        .encode(
+            x=alt.X("loss_without:Q", title="loss per token, held out (nats)"),
+            y=alt.Y("loss_with:Q", title="loss per token, as trained (nats)"),
+            color=alt.Color("verdict:N", title=None, sort=[VERBATIM, MEMORIZED, LEARNT]),
+        )
+        .properties(width=420, height=300)
+    )
+    return Section(
+        title="How much is memorized",
+        paragraphs=(
+            "Memorization of a document is the typical probability of its tokens under the model "
+            "that trained on it, minus that under models that did not: geometric means over the "
+            "tokens, after Zhang et al. 2021. At 1 only the document itself teaches its words; at "
+            "0 the other documents teach them as well.",
+        ),
+        figures=(
+            Figure(chart, "Far right and low: the model knows it only because it has seen it."),
+        ),
+    )
+
+
+def _documents(result: AuditResult) -> Section:
+    flagged = result.findings.flagged
+    if flagged.height == 0:
+        return Section("The most memorized", paragraphs=("No document is flagged.",))
+    rows = [
+        GalleryRow(
+            shown=(Shown(pool="train", id=row["example_id"]),),
+            text=f"Memorization {row['score']:.2f}; from token {row['verbatim_from']:,} on the "
+            f"model writes {row['verbatim_tokens']:,} tokens of it by itself.",
+        )
+        for row in flagged.head(_SHOWN).iter_rows(named=True)
+    ]
+    return Section(
+        "The most memorized",
+        paragraphs=(
+            "The model was given each document up to some token and asked to go on, always with "
+            "the likeliest next token; the longest stretch it wrote word for word is told.",
+        ),
+        galleries=(Gallery(rows, "The most memorized documents.", columns=2),),
+    )
+
+
+def _canaries(result: AuditResult) -> Section:
+    table = result.tables["canaries"]
+    most = float(table["most"].to_numpy().max())
+    return Section(
+        "Canaries",
+        paragraphs=(
+            "Each canary is ranked by its log-perplexity among texts of the same form whose digits "
+            f"were drawn anew. Exposure is how far it stands out, in bits (Carlini et al. 2019): 1 "
+            f"is expected of a text that was not planted, {most:.1f} is the most that so many "
+            "references can show, and the extrapolated value goes beyond them by a fitted curve.",
+        ),
+        table=table.select(pl.col("canary"), "log perplexity", "exposure", "extrapolated exposure"),
+    )

@@ -1,0 +1,205 @@
+"""Memorization of texts by a language model: counterfactual, verbatim, and of planted canaries."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from auditkit import AuditResult, Documents, Findings, LanguageModelTask
+from auditkit.errors import SettingError, UnreadableError, UsageError
+from auditkit_memorization.language import (
+    exposure,
+    extrapolated_exposure,
+    log_perplexity,
+    longest_continuation,
+)
+from auditkit_memorization.settings import Context
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from auditkit_memorization.language import NextToken
+
+KEEP = 0.2
+"""What replays keep of the trained weights."""
+
+REFERENCES = 256
+"""Secrets of a canary's form that were not planted, to rank it among."""
+
+VERBATIM, MEMORIZED, LEARNT = "verbatim", "memorized", "learnt"
+
+
+def audit_texts(context: Context) -> AuditResult:
+    """Every document of the train pool, and the canaries if there are any.
+
+    Raises:
+        UsageError: the documents are not `Documents`, or canaries without a tokenizer.
+        SettingError: a canary without a digit.
+        UnreadableError: the canaries cannot be read.
+    """
+    settings, train = context.settings, context.subject.train
+    documents = train.dataset
+    if not isinstance(documents, Documents):
+        raise UsageError(
+            f"The documents are a {type(documents).__name__}: make the pool of `auditkit.Documents`"
+            ", so that the tokens of each are known."
+        )
+    planted = _canaries(context)
+    held = context.engine.holdout(
+        folds=settings.folds,
+        epochs=settings.replay_epochs(len(train), context.subject.recipe.batch_size),
+        repeats=settings.repeats,
+        keep=KEEP,
+    )
+    inside, outside = (part.astype(np.float64) for part in (held.inside, held.outside))
+    score = np.exp(-inside) - np.exp(-outside)
+    scores = _next_token(context)
+    verbatim = []
+    with context.progress.step("reading continuations", len(train)) as step:
+        for tokens, prompt in zip(documents.tokens, documents.prompts, strict=True):
+            verbatim.append(longest_continuation(scores, tokens.tolist(), prefix=max(prompt, 1)))
+            step.advance()
+    length = np.array([own.length for own in verbatim])
+    flagged = score >= settings.threshold
+    verdict = np.where(flagged, np.where(length >= settings.verbatim, VERBATIM, MEMORIZED), LEARNT)
+    findings = Findings.ranked(
+        train.ids,
+        score,
+        flagged=flagged,
+        columns={
+            "verdict": verdict,
+            "loss_with": inside,
+            "loss_without": outside,
+            "counterfactual": outside - inside,
+            "verbatim_tokens": length,
+            "verbatim_from": np.array([own.start for own in verbatim]),
+        },
+    )
+    _say(context)
+    return _result(context, findings, planted)
+
+
+def _result(context: Context, findings: Findings, planted: pl.DataFrame | None) -> AuditResult:
+    frame, count = findings.frame, len(findings)
+    flagged = findings.flagged.height
+    whole = frame.filter(pl.col("verdict") == VERBATIM).height
+    answer = (
+        f"{flagged:,} of {count:,} documents ({flagged / count:.1%}) are memorized rather than "
+        f"learnt, {whole:,} of them verbatim."
+    )
+    if not flagged:
+        answer = f"None of the {count:,} documents is memorized rather than learnt."
+    if planted is not None:
+        out = planted.filter(pl.col("exposure") >= planted["most"]).height
+        answer += f" Of {planted.height:,} canaries, {out:,} stand out among all references."
+    tables = {} if planted is None else {"canaries": planted}
+    return AuditResult(
+        findings=findings,
+        answer=answer,
+        rate=flagged / count,
+        summary={
+            "memorized documents": flagged,
+            "of them verbatim": whole,
+            "documents judged": count,
+            "longest continuation": int(frame["verbatim_tokens"].to_numpy().max()),
+            "threshold": context.settings.threshold,
+            "texts": True,
+        },
+        tables=tables,
+    )
+
+
+def _say(context: Context) -> None:
+    context.note(
+        "Documents are judged by holding them out of training, so a model that was trained from "
+        "other weights than `fresh` gives (a pretrained one) needs `Subject(pretrained=...)`."
+    )
+    if context.settings.confirm or context.subject.queries is not None:
+        context.note(
+            "For texts, leaving out the most memorized (`confirm`) and what evaluation examples "
+            "lean on are not measured.",
+            level="warning",
+        )
+
+
+def _next_token(context: Context) -> NextToken:
+    """The trained model as a function of token ids; a copy, in evaluation mode."""
+    import torch  # noqa: PLC0415 - heavy
+
+    model = copy.deepcopy(context.task.model).eval()
+    device = next(model.parameters()).device
+
+    def scores(ids: Tensor) -> Tensor:
+        with torch.no_grad():
+            found = model(ids.to(device))
+        logits: Tensor = getattr(found, "logits", found)
+        return logits.float().cpu()
+
+    return scores
+
+
+def _canaries(context: Context) -> pl.DataFrame | None:
+    """Each canary with its exposure; None where none were planted."""
+    path, task = context.settings.canaries, context.task
+    if path is None:
+        return None
+    tokenizer = task.tokenizer if isinstance(task, LanguageModelTask) else None
+    if tokenizer is None:
+        raise UsageError(
+            "Canaries are texts, and the task has no tokenizer: give "
+            "`LanguageModelTask(model, tokenizer=...)`."
+        )
+    scores, rows = _next_token(context), []
+    random = np.random.default_rng(context.seed)
+    for text in _lines(path):
+        if not re.search(r"\d", text):
+            raise SettingError(
+                f"The canary {text[:60]!r} has no digit: its digits are drawn anew to get secrets "
+                "that were not planted, so each canary needs some."
+            )
+        asked = [text, *_alike(text, random)]
+        bits = [log_perplexity(scores, list(tokenizer.encode(one))) for one in asked]
+        rows.append(
+            {
+                "canary": text,
+                "log perplexity": bits[0],
+                "exposure": float(exposure(bits[:1], bits[1:])[0]),
+                "most": float(np.log2(len(bits))),
+                "extrapolated exposure": _beyond(bits),
+            }
+        )
+    return pl.DataFrame(rows)
+
+
+def _beyond(bits: list[float]) -> float | None:
+    """The exposure beyond the number of references; None where these cannot be fitted."""
+    try:
+        found = float(extrapolated_exposure(bits[:1], bits[1:])[0])
+    except SettingError:  # references that are all alike
+        return None
+    return found if np.isfinite(found) else None
+
+
+def _alike(text: str, random: np.random.Generator) -> Iterator[str]:
+    """Texts of the same form: every digit drawn anew."""
+    for _ in range(REFERENCES):
+        yield re.sub(r"\d", lambda _: str(random.integers(10)), text)
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeError) as error:
+        raise UnreadableError(
+            f"The canaries in {path} cannot be read: {error}; expected a text file, one a line."
+        ) from error
+    found = [line.strip() for line in lines if line.strip()]
+    if not found:
+        raise SettingError(f"{path} holds no canary: expected a text file, one a line.")
+    return found
