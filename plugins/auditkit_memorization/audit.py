@@ -115,8 +115,9 @@ def _result(
         summary={
             "estimated memorized examples": expected,
             "flagged": flagged,
+            **dict(list(kinds.items())[:2]),
             "examples judged": count,
-            **kinds,
+            **dict(list(kinds.items())[2:]),
             "threshold": context.settings.threshold,
             "trainings from scratch": context.settings.retrainings,
             "reliability of the ranking": judged.reliability,

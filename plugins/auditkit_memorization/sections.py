@@ -303,7 +303,7 @@ def _trust(result: AuditResult) -> Section:
         "The training loss does not vary."
         if row["correlation"] is None
         else f"The training loss ranks them with a correlation of {row['correlation']:.2f} with "
-        "the audit: what is memorized has a small loss."
+        "the audit: a memorized example can have a small loss."
     )
     return Section(title="How far to trust this", paragraphs=(measured + again, beside))
 
