@@ -220,7 +220,10 @@ class ForwardINF:
 
         Raises:
             SettingError: so many scores that they do not fit into memory; use `ranking`.
-            StepError: a query's measure has no gradient or cannot be raised at all.
+            StepError: a query's measure has no gradient or cannot be raised at all, so that there
+                is no update whose responses could be read. First-order scores of such a query are
+                zero, as its gradient is.
+            TaskError: the model cannot be run on the first query or example.
             NonFiniteScoreError: an update went so far that a score is no number.
         """
         pool, rows = self.train if pool is None else pool, grouped(queries, groups)

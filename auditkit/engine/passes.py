@@ -41,6 +41,10 @@ class Executor(Protocol):
     def device(self) -> torch.device:
         """Where batches are put."""
 
+    @property
+    def batch_size(self) -> int:
+        """The most examples at once, for passes that are not run here too."""
+
     def measure(
         self,
         function: Function,

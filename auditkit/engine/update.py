@@ -68,6 +68,8 @@ class UpdateSettings:
             )
 
 
+_GRADIENT_BATCH = 64
+
 _VISIBLE = 1e-4
 """A rise is at least this share of the measure itself: less would be rounding."""
 
@@ -124,6 +126,7 @@ class Query:
             self.pool,
             self.positions,
             device=self.device,
+            batch_size=min(_GRADIENT_BATCH, self.executor.batch_size),
             weights=weights,
         )
 
@@ -173,7 +176,7 @@ def mean_gradient(
     positions: Positions,
     *,
     device: torch.device,
-    batch_size: int = 64,
+    batch_size: int = _GRADIENT_BATCH,
     weights: Weights | None = None,
 ) -> dict[str, Tensor]:
     """The gradient of the mean measure over examples, by name of the trainable parameters.

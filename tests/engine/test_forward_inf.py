@@ -324,6 +324,9 @@ def test_a_saturated_query_is_named(pool: Pool) -> None:
     )
     with pytest.raises(StepError, match="query 't0'"):
         engine.influence(pool.subset([0]))
+    for response in ("tangent", "products"):
+        other = engine.configured(measure="loss", response=response)
+        assert not other.influence(pool.subset([0])).values.any()
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from auditkit import ClassificationTask, Pool
+from auditkit.batches import every
 from auditkit.engine.line_search import line_search
 from auditkit.engine.passes import LocalExecutor
 from auditkit.engine.update import (
@@ -176,3 +177,19 @@ def test_gradients_are_taken_anew_at_every_step(
 def test_updates_out_of_range_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(SettingError):
         UpdateSettings(**wrong)
+
+
+def test_gradients_take_no_larger_batches_than_the_executor(classifier: nn.Module) -> None:
+    pool, sizes = Pool.from_arrays(torch.randn(11, 6), torch.arange(11) % 3), []
+    task = ClassificationTask(classifier)
+
+    def watched(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+        sizes.append(len(batch[1]))
+        return task.loss(model, batch)
+
+    executor = LocalExecutor(device=CPU, batch_size=4)
+    found = Query(watched, classifier, pool, every(pool), executor, CPU).gradient()
+    assert sizes == [4, 4, 3]
+    whole = LocalExecutor(device=CPU)
+    expected = Query(task.loss, classifier, pool, every(pool), whole, CPU).gradient()
+    assert all(torch.allclose(found[name], expected[name], atol=1e-6) for name in found)
