@@ -127,9 +127,9 @@ def fresh_copy(model: nn.Module, device: torch.device) -> nn.Module:
                 )
                 if reset is not None:
                     reset()
-        named: dict[str, Tensor] = dict(copied.named_parameters())
-        for name, weight in frozen.items():
-            named[name].copy_(weight)
+        named = dict(copied.named_parameters())
+        for name, kept in frozen.items():
+            named[name].copy_(kept)
     _check_fresh(copied)
     return copied
 
