@@ -94,6 +94,7 @@ def test_long_texts_are_cut_into_windows_that_keep_their_metadata(
     assert any("2 rows" in sentence for sentence in subject.description)
 
 
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated")
 def test_of_an_adapted_model_only_the_adapter_moves(model: Path, tmp_path: Path) -> None:
     peft = pytest.importorskip("peft")
     base = transformers.GPT2LMHeadModel.from_pretrained(model)
@@ -140,6 +141,13 @@ def test_what_cannot_be_loaded_is_refused_in_a_sentence(
         (folder / "config.json").write_text("{")
     with pytest.raises(error, match=said):
         load(str(table(tmp_path, TEXTS)), options(folder, text=wanted))
+
+
+def test_loading_says_nothing(
+    model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    load(str(table(tmp_path, TEXTS)), options(model))
+    assert capfd.readouterr() == ("", "")
 
 
 def test_options_that_mean_nothing_here_are_refused(model: Path, tmp_path: Path) -> None:
