@@ -83,12 +83,13 @@ def _network(
 ) -> NetworkStudy | None:
     """The noisy study, where the plan has one; a note says why it is missing."""
     if not plan.group_rows:
-        reason = (
-            f"the budget would have to be about {plan.more_minutes:.0f} minutes or more"
-            if plan.more_minutes
-            else "the model cannot be initialized anew; give the subject `fresh`"
+        context.note(
+            "The model itself was not retrained without groups of examples: "
+            + (
+                plan.reason
+                or f"that takes a budget of about {plan.more_minutes:.0f} minutes or more."
+            )
         )
-        context.note(f"The model itself was not retrained without groups of examples: {reason}.")
         return None
     try:
         return network_study(

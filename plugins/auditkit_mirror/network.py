@@ -57,10 +57,10 @@ class NetworkStudy:
     queries: int
 
 
-def seconds_per_example(subject: Subject) -> float | None:
+def seconds_per_example(subject: Subject) -> float | str:
     """What one training example costs per epoch of a retraining, by a short trial.
 
-    None where the model cannot be initialized anew, or its labels not be exchanged.
+    Where the model cannot be trained anew, the sentence that says why.
     """
     from auditkit.truth import Retraining, retrain  # noqa: PLC0415 - bring torch
 
@@ -73,8 +73,8 @@ def seconds_per_example(subject: Subject) -> float | None:
         retrain(trial)  # the first one also pays for what is set up once
         start = time.perf_counter()
         retrain(trial)
-    except TaskError:
-        return None
+    except TaskError as error:
+        return str(error)
     return (time.perf_counter() - start) / count
 
 

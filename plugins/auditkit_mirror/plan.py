@@ -49,6 +49,7 @@ class Plan:
         seeds: retrainings per group.
         group_seconds: what it will take, about.
         more_minutes: the budget that the smallest noisy study would have needed; 0 where it runs.
+        reason: why the model cannot be retrained at all.
     """
 
     rows: int
@@ -58,6 +59,7 @@ class Plan:
     seeds: int
     group_seconds: float
     more_minutes: float
+    reason: str = ""
 
     @property
     def sentence(self) -> str:
@@ -81,7 +83,7 @@ def make_plan(
     features: int,
     columns: int,
     flops: float,
-    epoch: Callable[[], float | None],
+    epoch: Callable[[], float | str],
     epochs: int,
 ) -> Plan:
     """What fits into a budget.
@@ -92,8 +94,8 @@ def make_plan(
         features: of the linear model.
         columns: its classes or outputs.
         flops: operations per second of a product of matrices.
-        epoch: gives the seconds that one training example costs per epoch; None where the model
-            cannot be retrained. Asked for only where time is left.
+        epoch: gives the seconds that one training example costs per epoch, or why the model
+            cannot be retrained.
         epochs: of a retraining.
 
     Raises:
@@ -112,8 +114,8 @@ def make_plan(
     rows = fitting[0]
     left = 60 * budget - costs[rows]
     each = epoch()
-    if each is None:
-        return Plan(rows, costs[rows], 0, 0, 0, 0.0, 0.0)
+    if isinstance(each, str):
+        return Plan(rows, costs[rows], 0, 0, 0, 0.0, 0.0, each)
     for size in GROUP_ROWS:
         for groups, seeds in GROUP_CHOICES:
             seconds = group_seconds(size, groups, seeds, each * epochs)

@@ -81,7 +81,11 @@ def _groups(result: AuditResult) -> Section:
         .encode(
             x=alt.X("train to test:Q", title="queries' mean loss, group left out"),
             y=alt.Y("test to train:Q", title="group's mean loss, queries put in"),
-            color=alt.Color("wrong labels:Q", title="wrong labels"),
+            color=alt.Color(
+                "wrong labels:Q",
+                title="wrong labels",
+                scale=alt.Scale(range=["#2a6fb0", "#c4612d"]),
+            ),
         )
         .properties(width=320, height=260)
     )
@@ -167,7 +171,7 @@ def _settings(result: AuditResult) -> Section:
         else "the linear model, where it is known exactly what leaving an example out does"
     )
     failed = result.tables["settings"].filter(pl.col("failure") != "")
-    told = [f"No scores came of {', '.join(failed['setting'])}."] if failed.height else []
+    told = [f"No scores came of: {'; '.join(failed['setting'])}."] if failed.height else []
     return Section(
         title="Which engine settings this supports",
         paragraphs=(

@@ -220,7 +220,7 @@ def test_what_the_budget_does_not_allow_is_said_and_priced(command: Command) -> 
     assert estimate.startswith("Estimate: about 1")
     assert estimate.endswith("retraining the whole model without groups of examples is left out.")
     assert "the model itself was not retrained." in outcome.stdout
-    assert "the budget would have to be about" in outcome.stderr
+    assert "that takes a budget of about" in outcome.stderr
     assert "is at least 0 (--fail-on)" in outcome.stderr
 
 

@@ -8,7 +8,7 @@ from auditkit_mirror.plan import GROUP_ROWS, Plan, in_words, kept_plan, make_pla
 from auditkit import errors
 
 
-def plan(budget: float, *, example: float | None = 1e-4, examples: int = 5_000) -> Plan:
+def plan(budget: float, *, example: float | str = 1e-4, examples: int = 5_000) -> Plan:
     return make_plan(
         budget=budget,
         examples=examples,
@@ -52,8 +52,9 @@ def test_what_the_budget_does_not_allow_is_left_out_and_priced() -> None:
 
 
 def test_a_model_that_cannot_be_retrained_is_not_priced() -> None:
-    found = plan(10, example=None)
+    found = plan(10, example="It has no weights.")
     assert (found.group_rows, found.more_minutes) == (0, 0)
+    assert found.reason == "It has no weights."
 
 
 def test_a_small_pool_is_studied_whole() -> None:

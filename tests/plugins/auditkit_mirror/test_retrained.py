@@ -10,6 +10,7 @@ from auditkit_mirror.study import Asked
 from sklearn.linear_model import LogisticRegression
 
 from auditkit import errors
+from tests.plugins.auditkit_mirror.conftest import make
 
 Case = tuple[Problem, Asked]
 REGULARIZERS: list[Regularizer] = ["scaled", "kept"]
@@ -27,12 +28,14 @@ def test_without_a_row_it_is_what_training_without_it_gives(
     small: Case, regularizer: Regularizer
 ) -> None:
     problem, _ = small
-    found = leave_one_out(fit(problem), np.arange(problem.rows), regularizer=regularizer)
-    assert (found.gradient <= 1e-10).all()
+    found = leave_one_out(
+        fit(problem), np.arange(problem.rows), tolerance=1e-13, regularizer=regularizer
+    )
+    assert (found.gradient <= 1e-13).all()
     for row, weights in enumerate(found.weights):
         others = np.arange(problem.rows) != row
         expected = cold(problem, problem.inputs[others], problem.targets[others], regularizer)
-        assert weights == pytest.approx(expected, abs=3e-8)
+        assert weights == pytest.approx(expected, abs=1e-10)
 
 
 @pytest.mark.parametrize("regularizer", REGULARIZERS)
@@ -40,11 +43,13 @@ def test_with_a_query_it_is_what_training_with_it_gives(
     small: Case, regularizer: Regularizer
 ) -> None:
     problem, asked = small
-    found = add_one(fit(problem), asked.inputs, asked.targets, regularizer=regularizer)
+    found = add_one(
+        fit(problem), asked.inputs, asked.targets, tolerance=1e-13, regularizer=regularizer
+    )
     for query, weights in enumerate(found.weights):
         inputs = np.vstack([problem.inputs, asked.inputs[query]])
         targets = np.vstack([problem.targets, asked.targets[query]])
-        assert weights == pytest.approx(cold(problem, inputs, targets, regularizer), abs=3e-8)
+        assert weights == pytest.approx(cold(problem, inputs, targets, regularizer), abs=1e-10)
 
 
 def test_softmax_without_a_row_is_scikit_learns_cold_solution(softmax: Case) -> None:
@@ -55,6 +60,17 @@ def test_softmax_without_a_row_is_scikit_learns_cold_solution(softmax: Case) -> 
         C=1 / (others.sum() * problem.decay), tol=1e-13, max_iter=10_000, solver="newton-cholesky"
     ).fit(problem.inputs[others, :-1], problem.targets[others].argmax(axis=1))
     assert found[:-1] == pytest.approx(model.coef_.T, abs=1e-10)
+
+
+def test_two_classes_without_a_row_are_scikit_learns_cold_solution() -> None:
+    problem, _ = make("logistic")
+    found = leave_one_out(fit(problem), [7], tolerance=1e-13).weights[0]
+    others = np.arange(problem.rows) != 7
+    model = LogisticRegression(
+        C=1 / (others.sum() * problem.decay), tol=1e-13, max_iter=10_000, solver="newton-cholesky"
+    ).fit(problem.inputs[others, :-1], problem.targets[others, 0])
+    assert found[:-1, 0] == pytest.approx(model.coef_[0], abs=1e-10)
+    assert found[-1, 0] == pytest.approx(model.intercept_[0], abs=1e-10)
 
 
 def test_ridge_without_a_row_has_a_closed_form(ridge: Case) -> None:
