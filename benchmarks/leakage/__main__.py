@@ -124,7 +124,7 @@ def cost(threads: int, *, repeat: int = 3) -> Figures:
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("benchmarks/results/leakage.json")
 )
-@click.option("--seeds", default=5)
+@click.option("--seeds", default=4)
 @click.option("--threads", default=1)
 @click.option("--only", default=None, help="images, mails, loans, houses or time.")
 @click.option("--mails", "folder", type=click.Path(path_type=Path), default=CACHE)

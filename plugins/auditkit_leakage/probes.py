@@ -17,7 +17,8 @@ import numpy.typing as npt
 from auditkit_leakage.neighbours import Indices, Vectors
 from auditkit_leakage.resampling import Floats, halved, window
 
-_SHIFTS = tuple(np.arange(-2, 3) / 28)
+_SHIFT = 2 / 28
+_RANK = 1e-9
 _STEP = 1 / 28
 _SIZES = tuple(np.arange(27, 21, -1) / 28)
 _DIRECTIONS = 96
@@ -64,9 +65,11 @@ class View:
     mask: Vectors
 
 
-def grid() -> npt.NDArray[np.float64]:
+def grid(side: int) -> npt.NDArray[np.float64]:
     """The places looked at: top, left and size of the part of an original that a query shows."""
-    places = [(top, left, 1.0) for top, left in product(_SHIFTS, _SHIFTS)]
+    reach = max(_SHIFT, 1 / side)
+    shifts = np.linspace(-reach, reach, 5)
+    places = [(top, left, 1.0) for top, left in product(shifts, shifts)]
     for size in _SIZES:
         starts = np.linspace(0, 1 - size, max(2, round((1 - size) / _STEP) + 1))
         places += [(top, left, size) for top, left in product(starts, starts)]
@@ -83,7 +86,7 @@ class Grid:
     def __init__(self, train: Floats) -> None:
         side = train.shape[1]
         small = halved(train)
-        self.places = grid()
+        self.places = grid(side)
         self._mates = _mates(self.places)
         self._views = [_view(side, small.shape[1], *spot) for spot in self.places.tolist()]
         self._basis, self._parity = _basis(small)
@@ -184,9 +187,10 @@ def _basis(images: Floats) -> tuple[Vectors, Vectors]:
     for sign in (1, -1):
         part = ((sample + sign * sample[:, :, ::-1]) / 2).reshape(len(sample), -1)
         strength, vectors = np.linalg.eigh(part.T @ part)
-        values.append(strength)
-        directions.append(vectors)
-        signs.append(np.full(len(strength), sign))
+        there = strength > _RANK * max(float(strength[-1]), 1.0)  # the others have no parity
+        values.append(strength[there])
+        directions.append(vectors[:, there])
+        signs.append(np.full(int(there.sum()), sign))
     best = np.argsort(-np.concatenate(values), kind="stable")[:_DIRECTIONS]
     basis = np.concatenate(directions, axis=1)[:, best].astype(np.float32)
     return basis, np.concatenate(signs)[best].astype(np.float32)

@@ -31,7 +31,8 @@ _FLOOR_UNLIKE = 0.05
 _PIXELS = (1, 2, 3)
 _LARGEST_MOVE = 1.5 / 28
 _SIZES = (0.7, 1.1)
-_NEARLY_WHOLE = 0.04
+_NEARLY_WHOLE = 1.2
+"""Pixels that a part may differ from the whole in size, for a shift to be tried in its place."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ def _all(blocks: list[Compared]) -> Compared:
 def _snapped(queries: Floats, train: Floats, found: Compared) -> Compared:
     """Shifts by whole pixels, nothing stretched, for the pairs that they fit better."""
     side = queries.shape[2]
-    near = np.flatnonzero(np.abs(found.parts.size - 1).max(axis=1) < _NEARLY_WHOLE)
+    near = np.flatnonzero(np.abs(found.parts.size - 1).max(axis=1) < _NEARLY_WHOLE / side)
     middle = (found.parts.start + found.parts.size / 2 - 0.5)[near]
     start = (np.round(middle * side) / side).astype(np.float32)
     whole = _compared(queries[near], train[near], Parts(start, np.ones_like(start)))

@@ -104,9 +104,9 @@ def windows(
 
 
 def halved(images: Floats) -> Floats:
-    """Images at half the resolution, but at least 4 pixels a side."""
+    """Images at half the resolution, but at least 8 pixels a side, where they have them."""
     side = images.shape[1]
-    shrink = window(side, start=0, length=side, out=max(side // 2, 4))
+    shrink = window(side, start=0, length=side, out=max(side // 2, min(side, SMALLEST)))
     return (shrink @ images @ shrink.T).astype(np.float32, copy=False)
 
 

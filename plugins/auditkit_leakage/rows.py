@@ -30,6 +30,7 @@ _LARGEST = 1e150
 """Larger numbers count as missing."""
 
 _NEAR = 0.5
+_ROUNDED, _ROUNDED_TELLS = 0.05, 0.7
 _LEAST_USUAL = 0.1
 
 
@@ -80,7 +81,8 @@ def find_rows(
     usual = _usual(known, most[:, 0])
     rows, columns = np.nonzero(chosen(table, neighbours, proposed))
     pairs = rows.astype(np.int64), table[rows, columns]
-    missing = np.maximum(most[rows, 0] - known[rows, columns], 0)
+    explained = known[rows, columns] + _by_rounding(cells, pairs)
+    missing = np.maximum(most[rows, 0] - explained, 0)
     distance = missing / usual[rows]
     found = Found(
         *pairs,
@@ -132,6 +134,23 @@ def information(cells: Cells, candidates: Indices | None) -> Numbers:
         total -= np.where(same, np.log(np.maximum(shares[sought + 1], 1 / count))[:, None], 0.0)
     total[there < 0] = -np.inf
     return total
+
+
+def _by_rounding(cells: Cells, pairs: tuple[Indices, Indices]) -> Numbers:
+    """What agreement up to rounding tells beyond nearness, [pair].
+
+    A number that is the other one rounded, to two digits or more, is most of a match.
+    """
+    gained = np.zeros(len(pairs[0]))
+    for known, asked in cells.numbers:
+        ours, theirs = known[pairs[1]], asked[pairs[0]]
+        close = np.abs(ours - theirs) <= _ROUNDED * np.abs(theirs)
+        rounded = np.flatnonzero(close & _is_rounded(ours, theirs))
+        theirs = theirs[rounded]
+        shares = (_share_near(known, theirs, other) for other in (ours[rounded], theirs))
+        near, own = (np.maximum(share, 1 / len(known)) for share in shares)
+        gained[rounded] += _ROUNDED_TELLS * np.log(near / own)
+    return gained
 
 
 def _share_near(known: Numbers, asked: Numbers, other: Numbers) -> Numbers:

@@ -106,7 +106,8 @@ def altered(images: Floats, size: float, random: np.random.Generator) -> Floats:
     lengths = side * np.clip(size + random.uniform(-spread, spread, count), 0.7, 1.0)
     if size == 1:
         lengths = np.full(count, float(side))
-        starts = random.uniform(-2 / 28 * side, 2 / 28 * side, (2, count)).round()
+        reach = max(2 / 28 * side, 1.0)
+        starts = random.uniform(-reach, reach, (2, count)).round()
     else:
         starts = random.uniform(0, 1, (2, count)) * (side - lengths)
     rows, columns = (windows(start / side, lengths / side, side)[0] for start in starts)

@@ -9,7 +9,7 @@ Images = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]
 
 
 def test_the_grid_stays_within_the_image_where_it_is_a_crop() -> None:
-    places = grid()
+    places = grid(28)
     assert (places[:, 2].max(), places[places[:, :2].sum(axis=1) == 0][0, 2]) == (1.0, 1.0)
     crops = places[places[:, 2] < 1]
     assert (crops[:, :2] >= 0).all()
@@ -47,3 +47,11 @@ def test_a_mirror_image_lies_where_its_mirror_image_would(fashion_mnist: Images)
     mirrored = laid.place(queries[:, :, ::-1], candidates, keep=5)
     np.testing.assert_allclose(straight.similarity, mirrored.similarity, rtol=1e-3)
     assert straight.similarity.max() <= 1 + 1e-3
+
+
+def test_tiny_images_are_found_mirrored_too() -> None:
+    train = np.random.default_rng(1).uniform(0, 255, (200, 8, 8)).astype(np.float32)
+    candidates = np.broadcast_to(np.arange(200), (40, 200))
+    placed = Grid(train).place(train[:40, :, ::-1], candidates, keep=2)
+    np.testing.assert_array_equal(placed.train[:, 0], np.arange(40))
+    assert placed.flipped[:, 0].all()

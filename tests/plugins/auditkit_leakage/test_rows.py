@@ -104,3 +104,14 @@ def test_odd_cells_do_no_harm() -> None:
     assert np.isfinite(found.distance).all()
     alone = find_rows(odd[:1], odd, neighbours=3)
     assert alone.train.tolist() == [0, 0, 0]
+
+
+def test_rounding_explains_what_nearness_does_not() -> None:
+    random = np.random.default_rng(4)
+    numbers = {f"n{k}": random.normal(50, 20, 800) for k in range(6)}
+    train = pl.DataFrame(numbers)
+    rounded = train[:30].with_columns(pl.all().round(0))
+    moved = rounded.with_columns(pl.all() + 0.2)  # as near, and rounded to nothing
+    near, far = (find_rows(train, side, neighbours=1) for side in (rounded, moved))
+    np.testing.assert_array_equal(near.train, np.arange(30))
+    assert np.median(near.distance) < 0.75 * np.median(far.distance)
