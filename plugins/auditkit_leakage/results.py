@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -11,10 +10,10 @@ import numpy.typing as npt
 import polars as pl
 
 from auditkit import AuditContext, AuditResult, Findings, Pool
-from auditkit_leakage import duplicates, metric
+from auditkit_leakage import metric, tables
 from auditkit_leakage.asking import Opinion, label_names
-from auditkit_leakage.evidence import IDENTICAL, Evidence, best_of
-from auditkit_leakage.judgement import Judgement, Samples, fitted
+from auditkit_leakage.evidence import Evidence
+from auditkit_leakage.judgement import Judgement
 from auditkit_leakage.marks import marks_frame
 from auditkit_leakage.shown import shown_pairs
 
@@ -24,10 +23,6 @@ if TYPE_CHECKING:
 Context: TypeAlias = "AuditContext[LeakageSettings]"
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
-Columns = Mapping[str, pl.Series]
-
-_MOST_DISTANCES = 1_000
-"""How many distances of each sample are kept for the report."""
 
 _POORLY = 0.8
 """A kind of planted copy that is found more seldom than this is warned of."""
@@ -68,20 +63,23 @@ def result(
     if queries is not None and opinion is not None and opinion.metric is not None:
         compared = metric.compare(*opinion.metric, flagged, seed=context.seed)
     _warn(context, found, judgement, queries)
-    within = _duplicates(context, found, labels)
+    train = context.subject.train
+    within = tables.clusters_frame(
+        train, found, labels=labels.train, threshold=context.settings.threshold
+    )
     return AuditResult(
         findings=findings,
         answer=_answer(judgement, compared, len(judged), alone=queries is None),
         rate=min(1.0, judgement.count / len(judged)),
         summary=_summary(found, judgement, compared, findings, within),
         tables={
-            "pairs": _pairs(context, judged, found, judgement),
+            "pairs": tables.pairs_frame(train, judged, found, judgement),
             "recovery": found.recovery,
-            "metric": _metric(compared),
-            "agreement": _agreement(findings.frame),
+            "metric": tables.metric_frame(compared),
+            "agreement": tables.agreement_frame(findings.frame),
             "duplicates": within,
-            "distances": _distances(found),
-            "marks": marks_frame(judged, context.subject.train, shown_pairs(findings.frame)),
+            "distances": tables.distances_frame(found),
+            "marks": marks_frame(judged, train, shown_pairs(findings.frame)),
         },
         judged="train" if queries is None else "queries",
     )
@@ -174,90 +172,6 @@ def _opinion_columns(opinion: Opinion, context: Context, count: int) -> dict[str
 
 def _numbers(values: npt.NDArray[np.floating]) -> pl.Series:
     return pl.Series(values.astype(np.float64)).fill_nan(None)
-
-
-def _pairs(context: Context, judged: Pool, found: Evidence, judgement: Judgement) -> pl.DataFrame:
-    """All pairs found, with the probability of each as if it were the best of its example."""
-    pairs, best = found.found, found.best
-    same = np.array([kind == IDENTICAL for kind in pairs.kind], dtype=bool)
-    probability = judgement.mixture.probability(pairs.distance.astype(np.float64))
-    certain = np.where(found.poor, found.beyond_chance, 1.0)
-    probability[same] = certain[pairs.evaluation[same]]
-    train = context.subject.train.ids
-    return pl.DataFrame(
-        {
-            "example_id": [judged.ids[place] for place in pairs.evaluation],
-            "other_id": [train[place] for place in pairs.train],
-            "kind": list(pairs.kind),
-            "similarity": pairs.similarity.astype(np.float64),
-            "distance": pairs.distance.astype(np.float64),
-            "probability": probability,
-            "best": best.pair[pairs.evaluation] == np.arange(len(pairs.evaluation)),
-        },
-        schema_overrides={"kind": pl.String()},
-    ).sort("probability", descending=True, maintain_order=True)
-
-
-def _metric(compared: metric.Compared | None) -> pl.DataFrame:
-    rows = [] if compared is None else [
-        (compared.name, compared.whole, compared.clean, compared.difference,
-         compared.low, compared.high)
-    ]  # fmt: skip
-    names = ("metric", "on all", "on clean only", "difference", "lowest", "highest")
-    schema = {name: pl.String() if name == "metric" else pl.Float64() for name in names}
-    return pl.DataFrame(rows, schema=schema, orient="row").fill_nan(None)
-
-
-def _agreement(findings: pl.DataFrame) -> pl.DataFrame:
-    """How many examples each combination of the stages' verdicts holds."""
-    influence = (
-        pl.col("influence_rank") == 1
-        if "influence_rank" in findings.columns
-        else pl.lit(value=None, dtype=pl.Boolean)
-    )
-    return (
-        findings.select(
-            "identical",
-            (pl.col("flagged") & ~pl.col("identical")).alias("near-duplicate"),
-            influence.alias("first by influence"),
-        )
-        .group_by("identical", "near-duplicate", "first by influence")
-        .agg(pl.len().cast(pl.Int64).alias("examples"))
-        .sort("identical", "near-duplicate", "first by influence", descending=True, nulls_last=True)
-    )
-
-
-def _duplicates(context: Context, found: Evidence, labels: Labels) -> pl.DataFrame:
-    """Clusters of duplicates in the train pool: near ones too where all pairs were compared."""
-    train = context.subject.train
-    if found.within is None:
-        return duplicates.duplicates_frame(found.codes, train.ids, labels.train)
-    within = found.within
-    best = best_of(within, len(train))
-    near = best.distance[~best.identical & (best.pair >= 0)]
-    mixture = fitted(Samples(near, found.null, found.planted))
-    same = np.array([kind == IDENTICAL for kind in within.kind], dtype=bool)
-    likely = mixture.probability(within.distance.astype(np.float64))
-    linked = same | (likely >= context.settings.threshold)
-    cluster = duplicates.clusters(len(train), within.evaluation[linked], within.train[linked])
-    return duplicates.duplicates_frame(cluster, train.ids, labels.train)
-
-
-def _distances(found: Evidence) -> pl.DataFrame:
-    """Some distances of each sample, for the report."""
-    best = found.best
-    samples = {
-        "training examples to the rest": found.null,
-        "planted copies": found.planted,
-        "evaluation examples": best.distance[~best.identical & (best.pair >= 0)],
-    }
-    frames = [
-        pl.DataFrame({"sample": [name] * len(kept), "distance": kept})
-        for name, values in samples.items()
-        if len(kept := np.sort(values)[:: max(1, len(values) // _MOST_DISTANCES)])
-    ]
-    schema = {"sample": pl.String(), "distance": pl.Float64()}
-    return pl.concat(frames) if frames else pl.DataFrame(schema=schema)
 
 
 def _summary(

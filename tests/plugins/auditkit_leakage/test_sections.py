@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+from auditkit_leakage import LeakageAudit
+
+import auditkit
+from auditkit import testing
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory: pytest.TempPathFactory) -> auditkit.AuditResult:
+    """Of a subject whose evaluation set holds ten training images."""
+    subject = testing.tiny_subject(examples=200, queries=60, epochs=10)
+    assert subject.queries is not None
+    both = subject.train.subset(np.arange(10)).joined(subject.queries)
+    out = tmp_path_factory.mktemp("runs")
+    return auditkit.run(LeakageAudit, replace(subject, queries=both), out=out).result
+
+
+def text_of(section: auditkit.Section) -> str:
+    return " ".join(section.paragraphs)
+
+
+def test_pairs_stand_side_by_side_with_their_labels(result: auditkit.AuditResult) -> None:
+    titles = {section.title: section for section in LeakageAudit().sections(result)}
+    rows = [row for gallery in titles["Pairs"].galleries for row in gallery.rows]
+    assert len(rows) >= 10
+    for row in rows[:10]:
+        assert [shown.pool for shown in row.shown] == ["queries", "train"]
+        assert row.shown[0].caption.startswith("evaluation, labelled")
+    assert "Identical, probability 1.00" in {row.title for row in rows}
+
+
+def test_the_metric_says_how_sure_it_is(result: auditkit.AuditResult) -> None:
+    first = LeakageAudit().sections(result)[0]
+    assert first.title == "The metric with and without"
+    assert "95 % interval" in text_of(first)
+    moved = result.tables["metric"].with_columns(
+        pl.lit(0.1).alias("difference"), pl.lit(0.05).alias("lowest"), pl.lit(0.2).alias("highest")
+    )
+    sure = replace(result, tables={**result.tables, "metric": moved})
+    assert "more than chance" in text_of(LeakageAudit().sections(sure)[0])
+    none = moved.with_columns(pl.lit(None, dtype=pl.Float64).alias("on clean only"))
+    all_flagged = replace(result, tables={**result.tables, "metric": none})
+    assert "All evaluation examples are flagged" in text_of(LeakageAudit().sections(all_flagged)[0])
+
+
+def test_where_nothing_is_flagged_the_nearest_pairs_are_shown(
+    result: auditkit.AuditResult,
+) -> None:
+    frame = result.findings.frame.with_columns(pl.lit(value=False).alias("flagged"))
+    clean = replace(result, findings=auditkit.Findings(frame))
+    titles = {section.title: section for section in LeakageAudit().sections(clean)}
+    assert "No evaluation example is flagged" in text_of(titles["Pairs"])
+    assert len(titles["Pairs"].galleries[0].rows) == 6
+
+
+def test_clusters_with_different_labels_come_first(result: auditkit.AuditResult) -> None:
+    table = pl.DataFrame(
+        {
+            "cluster": [1, 1, 1, 2, 2],
+            "example_id": ["0", "1", "2", "3", "4"],
+            "label": ["a", "a", "a", "a", "b"],
+            "conflicting": [False, False, False, True, True],
+        }
+    )
+    changed = replace(result, tables={**result.tables, "duplicates": table})
+    titles = {section.title: section for section in LeakageAudit().sections(changed)}
+    section = titles["Duplicates within the training set"]
+    assert "In 1 of them" in text_of(section)
+    rows = section.galleries[0].rows
+    assert [row.title for row in rows] == ["Different labels, 2 copies", "Same content, 3 copies"]
