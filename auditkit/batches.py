@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import default_collate
 
+from auditkit.errors import PoolError
 from auditkit.pool import Pool, Positions, RowDataset
 
 if TYPE_CHECKING:
@@ -30,12 +31,25 @@ def batches(
 
 
 def collate(pool: Pool, positions: Positions, *, device: torch.device) -> Batch:
-    """The examples at `positions` as one batch on the device."""
+    """The examples at `positions` as one batch on the device.
+
+    Raises:
+        PoolError: their items cannot be stacked.
+    """
     if isinstance(pool.dataset, RowDataset):
         rows = tuple(torch.as_tensor(field) for field in pool.dataset.rows(positions))
         return to_device(rows if len(rows) > 1 else rows[0], device)
     items = [pool.dataset[int(position)] for position in positions]
-    return to_device(cast("Batch", default_collate(items)), device)
+    try:
+        collated = cast("Batch", default_collate(items))
+    except (RuntimeError, TypeError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise PoolError(
+            f"Examples {pool.ids[int(positions[0])]!r} to {pool.ids[int(positions[-1])]!r} do not "
+            f"make a batch ({reason}): every item must be tensors or numbers of one shape; pad "
+            "what differs in length."
+        ) from error
+    return to_device(collated, device)
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:

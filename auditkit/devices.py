@@ -7,7 +7,7 @@ import torch
 from auditkit.errors import SettingError
 
 
-def check_device(name: str) -> None:
+def check_device(name: str | torch.device) -> None:
     """Refuse a device that torch does not know or this machine does not have.
 
     Raises:
@@ -18,6 +18,6 @@ def check_device(name: str) -> None:
     except (RuntimeError, AssertionError, ValueError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
         raise SettingError(
-            f"The device {name!r} cannot be used here ({reason}): give cpu, or a device this "
+            f"The device {str(name)!r} cannot be used here ({reason}): give cpu, or a device this "
             "machine has, as torch names it."
         ) from error

@@ -14,6 +14,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from auditkit.choices import check_count
 from auditkit.errors import NonFiniteScoreError, PoolError, SettingError
 
 Floats = npt.NDArray[np.float32]
@@ -163,8 +164,7 @@ class Strongest:
     def __init__(
         self, query_ids: tuple[str, ...], train_ids: tuple[str, ...], *, k: int, measure: str
     ) -> None:
-        if k < 1:
-            raise SettingError(f"k is {k}: at least one score must be kept.")
+        check_count("k", k)
         self._query_ids, self._train_ids = query_ids, train_ids
         self._k, self._measure = min(k, len(train_ids)), measure
         self._strongest: list[list[Match]] = []

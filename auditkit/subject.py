@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias, Union
 
+from auditkit.choices import check_choice
 from auditkit.errors import MissingOutputsError, SettingError, TaskError, UsageError
 from auditkit.pool import Pool
 
@@ -155,6 +156,9 @@ class Recipe:
     augment: Callable[[Batch], Batch] | None = None
 
     def __post_init__(self) -> None:
+        if not callable(self.optimizer):
+            check_choice("optimizer", self.optimizer, Literal["adamw", "adam", "sgd"])
+        check_choice("schedule", self.schedule, Literal["constant", "cosine"])
         if self.batch_size < 1 or self.epochs < 1:
             raise SettingError(
                 f"The recipe has batch_size={self.batch_size} and epochs={self.epochs}: both must "

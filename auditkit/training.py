@@ -111,13 +111,14 @@ def epochs(
     model.to(device)
     optimizer = make_optimizer(model, recipe)
     cuts = _cuts(len(chosen), recipe.batch_size)
-    rates = [float(group["lr"]) for group in optimizer.param_groups]
+    anneals = recipe.schedule == "cosine"
+    rates = [float(group["lr"]) for group in optimizer.param_groups] if anneals else []
     for number in range(1, count + 1):
         model.train()
         order = shuffler.permutation(len(chosen))
         losses, logs = _unknown(len(chosen)), None
         for step, places in _remaining([order[cut] for cut in cuts], kept):
-            if recipe.schedule == "cosine":
+            if anneals:
                 done = ((number - 1) * len(cuts) + step) / (count * len(cuts))
                 for group, rate in zip(optimizer.param_groups, rates, strict=True):
                     group["lr"] = rate * _annealed(done)

@@ -44,7 +44,7 @@ class Patient(Audit[PatientSettings]):
             raise KeyboardInterrupt
         train = context.subject.train
         findings = Findings.ranked(train.ids, np.zeros(len(train)))
-        summary = {"model": context.has_model}
+        summary = {"model": context.has_model, "device": context.device}
         return AuditResult(findings, answer="Twice.", rate=0.0, summary=summary)
 
 
@@ -88,3 +88,10 @@ def test_what_needs_a_model_says_so_where_there_is_none(tmp_path: Path) -> None:
         run("mislabel", context.subject, out=tmp_path)
     with pytest.raises(StoreError, match="no unfinished work"):
         context.work()
+
+
+def test_the_audit_knows_the_device_it_is_to_work_on(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(Patient, Subject(train=POOL), out=tmp_path, device="meta")
+    done = run(Patient, Subject(train=POOL), out=tmp_path, device="meta")
+    assert done.record.summary["device"] == "meta"

@@ -111,3 +111,12 @@ def test_pools_of_different_examples_are_not_joined() -> None:
         first.joined(Pool.from_arrays(np.zeros((2, 5)), np.zeros(2, dtype=int)))
     joined = first.joined(Pool.from_arrays(np.ones((2, 4)), np.ones(2, dtype=int)))
     assert joined.ids == ("0", "1", "2", "joined/0", "joined/1")
+
+
+def test_the_columns_of_labels_and_contents_are_kept_by_parts() -> None:
+    frame = pl.DataFrame({"text": ["a", "b"], "kind": ["x", "y"]})
+    pool = Pool(["a", "b"], metadata=frame, label="kind", contents=["text"])
+    part = pool.subset([1])
+    assert (part.label, part.contents) == ("kind", ("text",))
+    with pytest.raises(PoolError, match="no column 'lable', named as label or contents"):
+        Pool(["a", "b"], metadata=frame, label="lable")

@@ -17,6 +17,7 @@ from auditkit.batches import batches
 from auditkit.engine.curvature import Preconditioner
 from auditkit.engine.outputs import judged
 from auditkit.engine.passes import Weights
+from auditkit.errors import SettingError
 from auditkit.gradients import plain_kernels
 from auditkit.pool import Pool, Positions
 from auditkit.progress import SILENT, Progress
@@ -133,7 +134,14 @@ def _pushed(outputs: Tensor, weights: Weights, direction: Weights) -> Tensor:
         for name, part in zip(weights, pulled, strict=True)
         if part is not None
     ]
-    return torch.autograd.grad(torch.stack(pairs).sum(), cotangent, retain_graph=True)[0].detach()
+    try:
+        found = torch.autograd.grad(torch.stack(pairs).sum(), cotangent, retain_graph=True)
+    except NotImplementedError as error:
+        raise SettingError(
+            'preconditioner is "ggn", which needs second derivatives here, and an operator of the '
+            'model has none: take preconditioner="ekfac".'
+        ) from error
+    return found[0].detach()
 
 
 def _inner(one: Weights, other: Weights) -> Tensor:

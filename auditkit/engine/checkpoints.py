@@ -22,6 +22,11 @@ def load_weights(model: nn.Module, checkpoint: Mapping[str, Tensor] | Path | str
         UnreadableError: a file that is missing, damaged, or would run code when loaded.
         TaskError: weights of other names or shapes than the model's.
     """
+    if not isinstance(checkpoint, Mapping | Path | str):
+        raise TaskError(
+            f"A checkpoint is a {type(checkpoint).__name__}: expected a state dict, as "
+            "model.state_dict() gives, or the path of a file that holds one."
+        )
     state = checkpoint if isinstance(checkpoint, Mapping) else read_weights(Path(checkpoint))
     try:
         model.load_state_dict(dict(state))

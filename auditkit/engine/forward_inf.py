@@ -18,7 +18,6 @@ loss would have been, had the model not trained on it.
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +27,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from auditkit.choices import check_choice, check_number
+from auditkit.devices import check_device
 from auditkit.engine.advice import Advice, cheaper
 from auditkit.engine.calibration import check_sign, self_check
 from auditkit.engine.cost import Cost
@@ -47,6 +48,7 @@ from auditkit.engine.sides import (
     held_out_pull,
     make_sides,
 )
+from auditkit.engine.trials import check_loss, check_runs
 from auditkit.engine.update import UpdateSettings
 from auditkit.errors import SettingError
 from auditkit.gradients import differentiable
@@ -133,8 +135,10 @@ class ForwardINF:
         progress: Progress = SILENT,
         warn: Callable[[str], None] | None = None,
     ) -> None:
-        if not 0 <= damping < math.inf:
-            raise SettingError(f"damping is {damping}: it must be at least zero and finite.")
+        if damping != 0:
+            check_number("damping", damping)
+        check_choice("preconditioner", preconditioner, Choice)
+        check_device(device)
         self.task, self.train = task, train
         self.recipe = recipe or Recipe()
         self.seed, self.device = seed, torch.device(device)
@@ -154,8 +158,9 @@ class ForwardINF:
             device=self.device,
             progress=progress,
         )
-        self._pulls: Tensor | None = None
+        self._pulls: list[Tensor] = []  # shared with engines configured from this one
         self._drawn: bool | None = None
+        self._checked = False
         self._sides = make_sides(
             task,
             measure=measure,
@@ -418,6 +423,7 @@ class ForwardINF:
         scoring = scoring or self._scoring
         scoring.advice = Advice()
         with seeded(self.seed), differentiable():
+            self._check(queries, pool)
             self._alone_where_drawn(scoring.sides, queries)
             self._advise(scoring, pool, len(rows))
             yield from scoring.tiles(queries, list(rows.values()), pool)
@@ -425,6 +431,15 @@ class ForwardINF:
         for sentence in scoring.advice.sentences(updates=updates, rise=self._sides.rise):
             if self._warn is not None:
                 self._warn(sentence)
+
+    def _check(self, queries: Pool, pool: Pool) -> None:
+        """Try the model on the first examples, and once on the train pool's loss."""
+        model = self._models.trained
+        if not self._checked:
+            check_loss(self.task, model, self.train, self.device)
+            self._checked = True
+        for name, one in (("queries", queries), ("pool", pool)):
+            check_runs(self.task, model, one, self.device, what=name)
 
     def _alone_where_drawn(self, sides: Sides, queries: Pool) -> None:
         """Passes of one example each, if a measure draws numbers: they are then the example's own.
@@ -459,9 +474,9 @@ class ForwardINF:
                 'pull="held-out" is known of the train pool alone: leave `pool` out, and take the '
                 "columns you want."
             )
-        if self._pulls is None:
-            self._pulls = held_out_pull(self.holdout())
-        return self._pulls
+        if not self._pulls:
+            self._pulls.append(held_out_pull(self.holdout()))
+        return self._pulls[0]
 
     def _scoring_of(self, sides: Sides) -> Scoring:
         return Scoring(

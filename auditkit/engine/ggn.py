@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -30,12 +29,10 @@ from auditkit.engine.outputs import OutputRows
 from auditkit.engine.passes import Weights
 from auditkit.engine.per_example import Reader
 from auditkit.engine.probes import rows_as_probes
+from auditkit.errors import SettingError
 from auditkit.pool import Pool
 from auditkit.progress import SILENT, Progress
 from auditkit.subject import Task
-
-if TYPE_CHECKING:
-    pass
 
 _BATCH = 64
 _KEPT = 2**28
@@ -66,14 +63,19 @@ class GaussNewton:
         """
         size = sum(shape.numel() for part in self.parts for shape in part.weights.values())
         mean = float(self.gram.diagonal().sum()) / size
-        least = torch.finfo(torch.float32).eps * float(self.gram.diagonal().max())
+        least = torch.finfo(torch.float32).eps * float(self.gram.diagonal().sum())
         return max(damping * mean + weight_decay, least, torch.finfo(torch.float32).tiny)
 
     def preconditioner(self, *, damping: float, weight_decay: float = 0.0) -> Preconditioner:
         """(H + ridge)^-1 as a function; mended once, since its terms cancel where H is large."""
         ridge = self.ridge(damping=damping, weight_decay=weight_decay)
         shifted = self.gram + ridge * torch.eye(len(self.gram)).to(self.gram)
-        factor = torch.linalg.cholesky(shifted)
+        factor, failed = torch.linalg.cholesky_ex(shifted)
+        if bool(failed):
+            raise SettingError(
+                f"The curvature cannot be solved with damping {damping:g} (of its mean diagonal "
+                "entry): give the engine a larger damping; 1 is the default."
+            )
 
         def once(packed: Mapping[Part, Tensor]) -> dict[Part, Tensor]:
             through = torch.cholesky_solve(self._products(packed).double(), factor)
@@ -133,12 +135,13 @@ def gauss_newton(
 
 
 def fits(task: Task, model: nn.Module, pool: Pool, *, rows: int, device: torch.device) -> bool:
-    """Whether so many rows can be kept: what cannot stay outer products must not be too large."""
+    """Whether so many rows can be kept: what cannot stay outer products must not be too large.
+
+    It is small then, so that reading it example by example, where it must be, is quick enough.
+    """
     if task.likelihood == "tokens":  # a row for each token and direction: too many to choose from
         return False
     reader = Reader(model, steady_function(task), pool, device=device)
-    if reader.one_by_one:
-        return False
     batch = collate(pool, np.zeros(1, dtype=np.int64), device=device)
     _, blocks = reader.blocks(steady_function(task), batch)
     written = sum(

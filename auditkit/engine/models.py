@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from auditkit.engine.checkpoints import load_weights
+from auditkit.engine.checkpoints import load_weights, read_weights
 from auditkit.engine.preconditioner import Choice, Chosen, make_preconditioner
 from auditkit.engine.restore import in_single, only_moving, private_copy
 from auditkit.errors import SettingError
@@ -82,6 +82,7 @@ class Models:
         self._device, self._progress = device, progress
         self.trained = in_single(private_copy(task.model, device), task, train, device)
         self._chosen: dict[int, Chosen] = {}
+        self._read: dict[int, Mapping[str, Tensor]] = {}  # files, each read once
 
     def __len__(self) -> int:
         return len(self._shares)
@@ -89,9 +90,11 @@ class Models:
     def __iter__(self) -> Iterator[nn.Module]:
         """The trained model, then a copy holding each of the checkpoints in turn."""
         yield self.trained
-        for checkpoint in self._checkpoints:
+        for place, checkpoint in enumerate(self._checkpoints):
             model = private_copy(self.trained, self._device)
-            load_weights(model, checkpoint)
+            if isinstance(checkpoint, Path | str) and place not in self._read:
+                self._read[place] = read_weights(Path(checkpoint))
+            load_weights(model, self._read.get(place, checkpoint))
             yield model
 
     def weighed(self) -> Iterator[Weighed]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from auditkit.batches import batches, collate
-from auditkit.checks import output_table
+from auditkit.checks import output_table, per_example
 from auditkit.engine.passes import at_least_single
 from auditkit.pool import Pool, Positions
 from auditkit.progress import SILENT, Progress
@@ -127,6 +127,9 @@ def heaviest_rows(
 
     Directions of equal weight are chosen at random. What is left out is made up for by scaling the
     rest, so that the trace stays.
+
+    Raises:
+        NonFiniteLossError: an output is NaN or infinite; the message names the example.
     """
     random = stream(seed, "curvature rows")
     most = min(_EXAMPLES, max(rows, _NUMBERS // (_RANK * _size(task, model, pool, device))))
@@ -137,6 +140,7 @@ def heaviest_rows(
     with torch.no_grad(), progress.step("weighing the curvature", len(chosen)) as step:
         for where, batch in batches(pool, chosen, batch_size=_BATCH, device=device):
             outputs = outputs_of(task, model, batch).cpu()
+            per_example(outputs.sum(dim=1), pool, where, what="outputs")
             outputs = outputs.to(at_least_single(outputs.dtype))
             roots, trace = _roots(task, outputs, generator)
             found.append(roots)

@@ -171,14 +171,20 @@ class LocalExecutor:
                 try:
                     batch = collate(pool, where, device=self.device)
                     parts.append(run(batch, where).cpu())
-                except torch.OutOfMemoryError:
-                    if size == 1:
+                except RuntimeError as error:
+                    if size == 1 or not out_of_memory(error):
                         raise
                     self.batch_size = size // 2
                     continue
                 done += len(where)
                 step.advance(len(where))
         return torch.cat(parts)
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether a device, or the machine itself, has no memory left."""
+    on_cpu = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    return on_cpu or isinstance(error, torch.OutOfMemoryError)
 
 
 @contextmanager

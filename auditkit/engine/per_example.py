@@ -22,7 +22,13 @@ from auditkit.batches import collate, mapped, sliced
 from auditkit.checks import per_example
 from auditkit.engine.blocks import Block, Outer, Written
 from auditkit.engine.layers import Layer, Part, readable
-from auditkit.engine.passes import Function, at_least_single, call, unmoved_generators
+from auditkit.engine.passes import (
+    Function,
+    at_least_single,
+    call,
+    out_of_memory,
+    unmoved_generators,
+)
 from auditkit.gradients import gradient, plain_kernels
 from auditkit.pool import Pool, Positions
 
@@ -205,7 +211,7 @@ class Reader:
                     held, batch
                 )
         except _FAILS as error:  # an operator, or the task itself, that cannot be batched over
-            if isinstance(error, torch.OutOfMemoryError):
+            if out_of_memory(error):
                 raise
             self.one_by_one = True
             return None

@@ -26,6 +26,7 @@ from auditkit.engine.passes import (
     at_least_single,
     call,
     common_numbers,
+    out_of_memory,
 )
 from auditkit.engine.prefix import Prefixed, shared_prefix
 from auditkit.gradients import plain_kernels
@@ -121,7 +122,7 @@ class Responses:
                 )[1]
                 return found.detach()
             except (NotImplementedError, RuntimeError) as error:
-                if isinstance(error, torch.OutOfMemoryError):
+                if out_of_memory(error):
                     raise
                 self._forward = False  # an operator without a forward derivative
         length = sum(float(part.double().square().sum()) for part in along.values()) ** 0.5

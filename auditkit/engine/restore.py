@@ -23,8 +23,12 @@ def private_copy(model: nn.Module, device: torch.device) -> nn.Module:
     shared, and `requires_grad` is as in the original.
 
     Raises:
-        TaskError: the model cannot be copied.
+        TaskError: the model cannot be copied, or is none of torch's.
     """
+    if not isinstance(model, nn.Module):
+        raise TaskError(
+            f"The task's model is a {type(model).__name__}: expected a torch.nn.Module."
+        )
     try:
         with torch.inference_mode(mode=False):
             copied = copy.deepcopy(model)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from auditkit.choices import check_choice, check_number
 from auditkit.engine.passes import Function
 from auditkit.engine.response import Response
 from auditkit.engine.update import ONE_STEP, UpdateSettings
@@ -86,8 +86,9 @@ def make_sides(
         SettingError: a measure that the task does not have, weights for another measure than the
             margin, a rise out of range, or an update that first-order responses do not make.
     """
-    if not 0 < rise < math.inf:
-        raise SettingError(f"rise is {rise}: it must be above zero and finite.")
+    check_number("rise", rise)
+    check_choice("response", response, Response)
+    check_choice("pull", pull, Pull)
     _check_update(response, update or ONE_STEP)
     held = pull == "held-out"
     if held and (train_measure != "auto" or task.measure_name != "margin"):

@@ -7,7 +7,8 @@ Nothing is downloaded, no code in the folder is run, and pickled weights are ref
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
@@ -196,10 +197,11 @@ def load_model(folder: Path) -> Loaded:
             "Language models need the extra `text`: pip install 'auditkit-influence[text]'."
         ) from error
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False
-        )
-        model, form = _adapted(folder) if adapted else _whole(folder)
+        with _without_bars():
+            tokenizer = transformers.AutoTokenizer.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False
+            )
+            model, form = _adapted(folder) if adapted else _whole(folder)
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         raise UnreadableError(
@@ -213,6 +215,20 @@ def load_model(folder: Path) -> Loaded:
             "they do not belong together."
         )
     return Loaded(model.eval(), cast("FastTokenizer", tokenizer), form, _context(model), adapted)
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """Within, transformers draws no progress bars of its own."""
+    from transformers.utils import logging  # noqa: PLC0415 - as above
+
+    were_on = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if were_on:
+            logging.enable_progress_bar()
 
 
 def _whole(folder: Path) -> tuple[nn.Module, Form]:

@@ -43,13 +43,11 @@ class ClassificationTask(Task):
                 f"The model gives scores of shape {tuple(scores.shape)} for labels of shape "
                 f"{tuple(labels.shape)}: expected [batch, class] and [batch]."
             )
-        if labels.is_floating_point() and not bool((labels == labels.round()).all()):
-            wrong = float(labels[labels != labels.round()][0])
-            raise LabelError(f"A label is {wrong}: labels must be whole numbers, one per class.")
-        labels = labels.long()
         self._check_names(classes=scores.shape[1])
-        self._check_range(labels, classes=scores.shape[1])
-        return scores, labels
+        if torch._C._functorch.maybe_current_level() is None:  # values are hidden in torch.func
+            self._check_whole(labels)
+            self._check_range(labels.long(), classes=scores.shape[1])
+        return scores, labels.long()
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Cross-entropy per example, in nats, [batch]."""
@@ -82,6 +80,12 @@ class ClassificationTask(Task):
                 f"The task has {len(self.class_names)} class names and the model gives scores for "
                 f"{classes} classes: give a name per class, in the order of the scores."
             )
+
+    @staticmethod
+    def _check_whole(labels: Tensor) -> None:
+        if labels.is_floating_point() and not bool((labels == labels.round()).all()):
+            wrong = float(labels[labels != labels.round()][0])
+            raise LabelError(f"A label is {wrong}: labels must be whole numbers, one per class.")
 
     @staticmethod
     def _check_range(labels: Tensor, *, classes: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -23,16 +23,26 @@ def split(batch: Batch, *, task: str) -> tuple[Batch, Tensor]:
     """
     if isinstance(batch, tuple | list) and len(batch) >= 2:
         inputs = batch[0] if len(batch) == 2 else tuple(batch[:-1])
-        return cast("Batch", inputs), cast(Tensor, batch[-1])
+        return cast("Batch", inputs), _as_tensor(batch[-1], task)
     if isinstance(batch, Mapping):
         for key in TARGET_KEYS:
             if key in batch:
                 rest = {name: value for name, value in batch.items() if name != key}
-                return rest, cast(Tensor, batch[key])
+                return rest, _as_tensor(batch[key], task)
     raise TaskError(
         f"{task} got a {type(batch).__name__} batch and finds no targets in it: examples are "
         f"(inputs, target) pairs or mappings with one of the keys {', '.join(TARGET_KEYS)}; for "
         "any other form, write a subclass of auditkit.Task."
+    )
+
+
+def _as_tensor(targets: object, task: str) -> Tensor:
+    if isinstance(targets, Tensor):
+        return targets
+    first = next(iter(targets), None) if isinstance(targets, Sequence) else targets
+    raise TaskError(
+        f"{task} got targets that are no numbers ({first!r} is the first): give labels as whole "
+        "numbers from 0, and their names as class_names."
     )
 
 
@@ -51,7 +61,16 @@ def predict(model: nn.Module, inputs: Batch) -> Tensor:
     else:
         result = model(inputs)
     result = getattr(result, "logits", result)
-    return cast(Tensor, result[0] if isinstance(result, tuple | list) else result)
+    if isinstance(result, Mapping) and "logits" in result:
+        result = result["logits"]
+    result = result[0] if isinstance(result, tuple | list) else result
+    if not isinstance(result, Tensor):
+        raise TaskError(
+            f"The model, a {type(model).__name__}, gives a {type(result).__name__}: expected a "
+            "tensor, something with `.logits`, or a tuple that begins with one; for any other "
+            "form, write a subclass of auditkit.Task."
+        )
+    return result
 
 
 def _in_precision_of(model: nn.Module, inputs: Batch) -> Batch:

@@ -54,7 +54,7 @@ class Evidence:
         best: the nearest training example of each evaluation example.
         within: pairs of training examples; None where only a sample was compared.
         null: float64 [sample]; distances of training examples to the rest of the train pool.
-        planted: float64 [copy]; distances of altered copies of training examples.
+        planted: float64 [copy]; distances of altered copies to the originals they were matched to.
         recovery: per kind of alteration: copies planted, the share found again.
         poor: bool [example]; identical content that may coincide by chance.
         beyond_chance: the probability that such a coincidence is a leak.
@@ -184,21 +184,26 @@ def _null(
 def _plant(
     train: Content, random: np.random.Generator, seed: int, progress: Progress
 ) -> tuple[Floats, pl.DataFrame]:
-    """Distances of altered copies of training examples, and how many of each kind are found."""
+    """Distances of altered copies to their originals, and how many of each kind are found.
+
+    Copies that were matched to another example say nothing of how near a copy lies.
+    """
     positions = np.sort(random.permutation(len(train))[:_PLANTED])
     copies, kinds = planted(train, positions, seed=seed)
     best = best_of(find(train, copies, progress=progress), len(copies))
     sums = list(digests(train))
-    right = [
-        place >= 0 and sums[place] == sums[origin]
-        for place, origin in zip(best.train, positions, strict=True)
-    ]
+    right = np.array(
+        [
+            place >= 0 and sums[place] == sums[origin]
+            for place, origin in zip(best.train, positions, strict=True)
+        ]
+    )
     recovery = (
         pl.DataFrame({"kind": kinds, "found": right})
         .group_by("kind", maintain_order=True)
         .agg(pl.len().cast(pl.Int64).alias("planted"), pl.col("found").mean())
     )
-    return _finite(best.distance[~best.identical]), recovery
+    return _finite(best.distance[right & ~best.identical]), recovery
 
 
 def _finite(distance: Floats) -> Floats:

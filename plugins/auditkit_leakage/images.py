@@ -88,7 +88,7 @@ def find_images(
         seed: for the altered views that the coarse search learns from.
     """
     side = max(working_side(train), working_side(queries))
-    known, asked = to_planes(train, side), to_planes(queries, side)
+    known, asked = _same_colours(to_planes(train, side), to_planes(queries, side))
     placed = _placed(known, asked, proposed, same_pool=same_pool, seed=seed)
     laid = _Laid(placed, asked, known)
     usual = _usual(laid.compare(_farther(placed.train)))
@@ -98,13 +98,23 @@ def find_images(
     ranked = np.take_along_axis(placed.train, order, axis=1)
     best = np.zeros(order.shape, dtype=bool)
     np.put_along_axis(best, order, chosen(ranked, max(_FINE, neighbours), proposed), axis=1)
-    exact = laid.align(best, steps=2)
+    exact = laid.align(best, steps=3)
 
     rows = np.nonzero(best)[0].astype(np.int64)
     distance = exact.unlike / usual[rows]
     kinds = _kinds(exact, placed.flipped[best], distance, side)
     found = Found(rows, placed.train[best], kinds, 1.0 - exact.unlike, distance)
     return found.nearest(neighbours, always=first_of(proposed))
+
+
+def _same_colours(one: Planes, other: Planes) -> tuple[Planes, Planes]:
+    """Both in colour where one is."""
+    colours = max(one.shape[1], other.shape[1])
+    grown = [
+        planes if planes.shape[1] == colours else np.repeat(planes, colours, axis=1)
+        for planes in (one, other)
+    ]
+    return grown[0], grown[1]
 
 
 def _farther(train: Indices) -> Mask:

@@ -44,6 +44,8 @@ def marks_frame(judged: Pool, train: Pool, pairs: Sequence[tuple[str, str]]) -> 
                 rows += [(example_id, side, start, end, None) for start, end in found]
         elif isinstance(one, RowPreview) and isinstance(other, RowPreview):
             for name in differing_cells(one, other):
+                if judged.contents and name not in judged.contents:
+                    continue  # an id, say
                 rows += [(example_id, side, None, None, name) for side in ("example", "other")]
     return pl.DataFrame(rows, schema=SCHEMA, orient="row")
 

@@ -31,6 +31,7 @@ _FLOOR_UNLIKE = 0.05
 _PIXELS = (1, 2, 3)
 _LARGEST_MOVE = 1.5 / 28
 _SIZES = (0.7, 1.1)
+_NEARLY_WHOLE = 0.04
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,7 @@ class Registration:
             moved = _take(parts, block)
             for _ in range(steps):
                 moved = _moved(soft[0], soft[1], moved)
-            whole = _whole_pixels(moved, side)
-            done.append(_better(_compared(queries, train, moved), _compared(queries, train, whole)))
+            done.append(_snapped(queries, train, _compared(queries, train, moved)))
         return _all(done)
 
     def compared(self, pairs: Pairs, parts: Parts) -> Compared:
@@ -130,26 +130,23 @@ def _all(blocks: list[Compared]) -> Compared:
     )
 
 
-def _whole_pixels(parts: Parts, side: int) -> Parts:
-    """The nearest shift by whole pixels, nothing stretched."""
-    middle = parts.start + parts.size / 2 - 0.5
+def _snapped(queries: Floats, train: Floats, found: Compared) -> Compared:
+    """Shifts by whole pixels, nothing stretched, for the pairs that they fit better."""
+    side = queries.shape[2]
+    near = np.flatnonzero(np.abs(found.parts.size - 1).max(axis=1) < _NEARLY_WHOLE)
+    middle = (found.parts.start + found.parts.size / 2 - 0.5)[near]
     start = (np.round(middle * side) / side).astype(np.float32)
-    return Parts(start, np.ones_like(parts.size))
-
-
-def _better(one: Compared, other: Compared) -> Compared:
-    """Pair by pair, what leaves less unexplained."""
-    first = one.unlike < other.unlike
-    wide = first[:, None]
-    return Compared(
-        Parts(
-            np.where(wide, one.parts.start, other.parts.start),
-            np.where(wide, one.parts.size, other.parts.size),
-        ),
-        np.where(first, one.unlike, other.unlike),
-        np.where(first, one.contrast, other.contrast),
-        np.where(first, one.brightness, other.brightness),
-    )
+    whole = _compared(queries[near], train[near], Parts(start, np.ones_like(start)))
+    better = whole.unlike < found.unlike[near]
+    for ours, theirs in (
+        (found.parts.start, whole.parts.start),
+        (found.parts.size, whole.parts.size),
+        (found.unlike, whole.unlike),
+        (found.contrast, whole.contrast),
+        (found.brightness, whole.brightness),
+    ):
+        ours[near[better]] = theirs[better]
+    return found
 
 
 def _laid(train: Floats, parts: Parts) -> tuple[Floats, Floats]:

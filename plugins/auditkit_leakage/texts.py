@@ -46,6 +46,8 @@ _NEAR = 0.5
 _LEAST_USUAL = 0.25
 _TRUNCATED = 0.85
 _CONTAINED = 0.9
+_PARTLY = 0.02
+"""How much being a part of another text counts, where being another text counts 1."""
 
 
 def find_texts(
@@ -85,11 +87,13 @@ def find_texts(
     order = np.lexsort((-jaccard, -shared), axis=1)
     table = np.take_along_axis(table, order, axis=1)
     shared = np.take_along_axis(shared, order, axis=1)
+    jaccard = np.take_along_axis(jaccard, order, axis=1)
     usual = _usual(shared)
     rows, columns = np.nonzero(chosen(table, neighbours, proposed))
     pairs = rows.astype(np.int64), table[rows, columns]
     likeness = shared[rows, columns]
-    distance = (1 - likeness) / usual[rows]
+    apart = (1 - likeness) + _PARTLY * (1 - jaccard[rows, columns])
+    distance = apart / usual[rows]
     kinds = [
         _kind(words[known_], words[len(train) + query], share, far)
         for query, known_, share, far in zip(

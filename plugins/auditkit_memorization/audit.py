@@ -10,7 +10,7 @@ import polars as pl
 
 from auditkit import Audit, AuditResult, Findings, Requirements, Section
 from auditkit_memorization import pairs
-from auditkit_memorization.confirm import Confirmation, confirm
+from auditkit_memorization.confirm import Confirmation, confirm, left_out
 from auditkit_memorization.groups import by_groups, check_column
 from auditkit_memorization.judging import Judged, judge
 from auditkit_memorization.settings import Context, MemorizationSettings
@@ -37,11 +37,14 @@ class MemorizationAudit(Audit[MemorizationSettings]):
         Raises:
             LabelError: fewer than two classes among the labels, or not one name per class.
             ColumnError: the column to compare groups by does not exist or has too many values.
+            SettingError: `leave_out` leaves no example out.
             PoolError: the queries are of another form than the training examples.
         """
         settings, subject = context.settings, context.subject
         if subject.queries is not None:
             subject.train.joined(subject.queries)  # refuses another form
+        if settings.confirm:
+            left_out(settings.leave_out, len(subject.train))
         check_column(subject.train.metadata, settings.by)
         judged = judge(context)
         memorization = judged.estimate.memorization
@@ -112,8 +115,9 @@ def _result(
         summary={
             "estimated memorized examples": expected,
             "flagged": flagged,
+            **dict(list(kinds.items())[:2]),
             "examples judged": count,
-            **kinds,
+            **dict(list(kinds.items())[2:]),
             "threshold": context.settings.threshold,
             "trainings from scratch": context.settings.retrainings,
             "reliability of the ranking": judged.reliability,

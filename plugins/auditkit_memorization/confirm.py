@@ -75,22 +75,32 @@ def confirm(
         judged_on = (
             f"{cut:,} training examples that none of these models saw, by their given labels"
         )
-    count = round(share * len(train))
-    if not 0 < count < len(train):
-        raise SettingError(
-            f"leave_out is {share:g}: of {len(train):,} training examples that leaves {count} out; "
-            "expected one or more, and not all."
-        )
+    count = left_out(share, len(train))
     worst = np.argsort(-known, kind="stable")[:count]
     groups = [
         {MEMORIZED: worst, RANDOM: random.permutation(len(train))[:count]} for _ in range(seeds)
     ]
     done = retrained_without(context, train, queries, groups, context.work() / "confirm")
-    return _confirmation(done, random, left_out=count, judged_on=judged_on)
+    return _confirmation(done, random, count=count, judged_on=judged_on)
+
+
+def left_out(share: float, examples: int) -> int:
+    """How many of so many examples are left out.
+
+    Raises:
+        SettingError: none.
+    """
+    count = round(share * examples)
+    if not 0 < count < examples:
+        raise SettingError(
+            f"leave_out is {share:g}: of {examples:,} training examples that leaves {count} out; "
+            "expected one or more, and not all."
+        )
+    return count
 
 
 def _confirmation(
-    done: Without, random: np.random.Generator, *, left_out: int, judged_on: str
+    done: Without, random: np.random.Generator, *, count: int, judged_on: str
 ) -> Confirmation:
     right = np.stack([done.everything, done.left_out[MEMORIZED], done.left_out[RANDOM]])
     resampled = _resampled(right.astype(np.float64), random)
@@ -110,7 +120,7 @@ def _confirmation(
             "difference",
             [(n, means[a] - means[b], resampled[a] - resampled[b]) for n, (a, b) in pairs.items()],
         ),
-        left_out=left_out,
+        left_out=count,
         judged_on=judged_on,
     )
 

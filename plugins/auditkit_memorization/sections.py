@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import altair as alt
+import numpy as np
 import polars as pl
 
 from auditkit import AuditResult, Figure, Gallery, GalleryRow, Section, Shown
@@ -14,7 +16,8 @@ from auditkit_memorization.verdicts import VERDICTS
 
 _SHOWN = 12
 _PAIRS = 10
-_BINS = 24
+_BINS = 20
+"""Between a memorization of 0 and of 1."""
 _MOST_GROUPS = 20
 
 
@@ -30,15 +33,15 @@ def _distribution(result: AuditResult) -> Section:
     frame, threshold = result.findings.frame, _number(result, "threshold")
     bars = (
         alt.Chart(_counted(frame))
-        .mark_bar()
+        .mark_bar(cornerRadiusEnd=0)
         .encode(
-            x=alt.X("from:Q", title="memorization").bin("binned"),
+            x=alt.X("from:Q", title="memorization"),
             x2="to:Q",
-            y=alt.Y("examples:Q", title="training examples"),
+            y=alt.Y("below:Q", title="training examples"),
+            y2="above:Q",
             color=alt.Color("verdict:N", title=None, sort=list(VERDICTS)),
-            order=alt.Order("place:Q"),
         )
-        .properties(width=560, height=240)
+        .properties(width=520, height=240)
     )
     line = alt.Chart(pl.DataFrame({"at": [threshold]})).mark_rule(strokeDash=[4, 3]).encode(x="at")
     told = (
@@ -63,21 +66,21 @@ def _distribution(result: AuditResult) -> Section:
 
 
 def _counted(frame: pl.DataFrame) -> pl.DataFrame:
-    """How many examples of each verdict are in each bin of memorization."""
-    low = min(0.0, float(frame["score"].min() or 0.0))  # type: ignore[arg-type]
-    width = (1.0 - low) / _BINS
-    places = ((pl.col("score") - low) / width).floor().clip(0, _BINS - 1)
-    return (
-        frame.select("verdict", places.alias("bin"))
-        .group_by("bin", "verdict")
-        .agg(pl.len().alias("examples"))
-        .with_columns(
-            (low + pl.col("bin") * width).alias("from"),
-            (low + (pl.col("bin") + 1) * width).alias("to"),
-            pl.col("verdict").replace_strict(list(VERDICTS), [0, 1, 2, 3]).alias("place"),
+    """How many examples of each verdict are in each bin of memorization, stacked."""
+    scores, verdicts = frame["score"].to_numpy(), frame["verdict"].to_numpy()
+    first = min(0, math.floor(float(scores.min()) * _BINS))
+    edges = np.arange(first, _BINS + 1) / _BINS
+    above = np.zeros(len(edges) - 1)
+    parts = []
+    for verdict in VERDICTS:
+        below = above
+        above = below + np.histogram(scores[verdicts == verdict], edges)[0]
+        parts.append(
+            pl.DataFrame(
+                {"from": edges[:-1], "to": edges[1:], "below": below, "above": above}
+            ).with_columns(pl.lit(verdict).alias("verdict"))
         )
-        .sort("bin", "place")
-    )
+    return pl.concat(parts).filter(pl.col("above") > pl.col("below"))
 
 
 def _examples(result: AuditResult) -> Section:
@@ -107,7 +110,7 @@ def _examples(result: AuditResult) -> Section:
         title="Mislabelled, or rare but right",
         paragraphs=(
             "Both kinds are memorized, and call for the opposite. Where models that did not see "
-            "an example give its label less chance than an error of labelling, it looks "
+            "an example are surer of another label than labels are of being right, it looks "
             "mislabelled: check the label. Where they are unsure, it looks rare but right: keep "
             "it, and collect more like it.",
             f"Of {flagged.height:,} flagged examples, {_number(result, 'mislabelled'):,.0f} look "
@@ -179,8 +182,10 @@ def _readable(table: pl.DataFrame) -> pl.DataFrame:
     return (
         table.sort("share", "column", "group", descending=[True, False, False])
         .select(
-            "column", "group", "examples", "memorized", "share", "share elsewhere",
-            "mislabelled", "rare but right", pl.col("q").alias("false-discovery rate"),
+            pl.format("{}: {}", "column", "group").alias("group"), "examples",
+            *[pl.format("{} %", (100 * pl.col(name)).round(1)).alias(title)
+              for name, title in (("share", "memorized"), ("share elsewhere", "elsewhere"))],
+            pl.col("q").alias("false-discovery rate"),
         )
         .head(2 * _MOST_GROUPS)
     )  # fmt: skip
@@ -188,7 +193,7 @@ def _readable(table: pl.DataFrame) -> pl.DataFrame:
 
 def _pairs(result: AuditResult) -> Section:
     table, asked = result.tables["pairs"], int(_number(result, "evaluation examples asked"))
-    title = "Which evaluation examples lean on memorized ones"
+    title = "What leans on them"
     if asked == 0:
         return Section(
             title=title,
@@ -221,7 +226,17 @@ def _pairs(result: AuditResult) -> Section:
         title=title,
         paragraphs=(told,),
         galleries=(Gallery(rows=rows, caption=caption, columns=2),) if rows else (),
-        table=table.head(_MOST_GROUPS) if rows else None,
+        table=_fewer(table) if rows else None,
+    )
+
+
+def _fewer(table: pl.DataFrame) -> pl.DataFrame:
+    """The strongest pairs, under short names."""
+    return table.head(_MOST_GROUPS).select(
+        pl.col("example_id").alias("memorized"),
+        pl.col("query_id").alias("evaluation"),
+        pl.col("label_probability").alias("probability"),
+        pl.col("label_probability_without").alias("without"),
     )
 
 
@@ -236,7 +251,9 @@ def _confirmed(result: AuditResult) -> Section:
             if last["difference"] < 0
             else "Accuracy is higher without them than without random ones: they do harm."
         )
-    chart = alt.Chart(accuracies).encode(y=alt.Y("trained on:N", title=None, sort=None))
+    chart = alt.Chart(accuracies).encode(
+        y=alt.Y("trained on:N", title=None, sort=None, axis=alt.Axis(labelLimit=240))
+    )
     span = alt.X("low:Q", title="accuracy", scale=alt.Scale(zero=False))
     drawn = chart.mark_rule(strokeWidth=2).encode(x=span, x2="high:Q") + chart.mark_point(
         size=70
@@ -246,8 +263,8 @@ def _confirmed(result: AuditResult) -> Section:
         paragraphs=(
             f"Models were trained again without the {_number(result, 'left out to confirm'):,.0f} "
             f"most memorized examples, and judged on {result.summary['confirmed on']}: accuracy "
-            f"{last['difference']:+.1%} against leaving out as many at random (95 % interval "
-            f"{last['low']:+.1%} to {last['high']:+.1%}). {verdict}",
+            f"changes by {_points(last['difference'])} points against leaving as many random ones "
+            f"out (95 % interval {_points(last['low'])} to {_points(last['high'])}). {verdict}",
         ),
         figures=(
             Figure(
@@ -257,6 +274,11 @@ def _confirmed(result: AuditResult) -> Section:
         ),
         table=differences,
     )
+
+
+def _points(share: float) -> str:
+    """A difference of shares in percentage points."""
+    return f"{100 * share:+.1f}"
 
 
 def _trust(result: AuditResult) -> Section:
@@ -281,7 +303,7 @@ def _trust(result: AuditResult) -> Section:
         "The training loss does not vary."
         if row["correlation"] is None
         else f"The training loss ranks them with a correlation of {row['correlation']:.2f} with "
-        "the audit: what is memorized has a small loss."
+        "the audit: a memorized example can have a small loss."
     )
     return Section(title="How far to trust this", paragraphs=(measured + again, beside))
 

@@ -21,6 +21,7 @@ from auditkit.errors import (
     StepError,
     TaskError,
 )
+from auditkit.scores import Floats, Holdout
 
 KINDS = ["none", "adam", "diagonal", "kfac", "ekfac", "ggn"]
 
@@ -518,3 +519,78 @@ def test_held_out_pulls_are_refused_where_they_mean_nothing(
     else:
         with pytest.raises(SettingError, match="needs a task that has them"):
             ForwardINF(RegressionTask(nn.Linear(6, 1)), train=pool, pull="held-out")
+
+
+def test_one_holdout_serves_every_setting_of_an_engine(
+    blobs: tuple[Tensor, Tensor], classifier: nn.Module
+) -> None:
+    pool, held = Pool.from_arrays(*blobs), []
+
+    class Counting(ForwardINF):
+        def holdout(self, *_: object, **__: object) -> Holdout:
+            held.append(1)
+            return super().holdout(folds=2, epochs=1)
+
+    task, recipe = ClassificationTask(classifier), Recipe(learning_rate=1e-3)
+    engine = Counting(task, train=pool, recipe=recipe, preconditioner="none")
+    for response in ("products", "finite"):
+        engine.configured(pull="held-out", response=response).influence(pool.subset([0]))
+    assert held == [1]
+
+
+def test_a_checkpoint_file_is_read_once(
+    blobs: tuple[Tensor, Tensor], classifier: nn.Module, tmp_path: Path
+) -> None:
+    path, pool = tmp_path / "earlier.pt", Pool.from_arrays(*blobs)
+    torch.save(classifier.state_dict(), path)
+    engine = ForwardINF(
+        ClassificationTask(classifier), train=pool, checkpoints=[path], preconditioner="none"
+    )
+    first = engine.influence(pool.subset([0])).values
+    path.unlink()
+    assert np.array_equal(engine.influence(pool.subset([0])).values, first)
+
+
+def test_an_example_that_is_no_number_is_named_by_the_curvature(
+    blobs: tuple[Tensor, Tensor], classifier: nn.Module
+) -> None:
+    inputs = blobs[0].clone()
+    inputs[7] = torch.nan
+    train, queries = Pool.from_arrays(inputs, blobs[1]), Pool.from_arrays(*blobs).subset([0])
+    for kind in ("ggn", "ekfac", "diagonal"):
+        engine = ForwardINF(ClassificationTask(classifier), train=train, preconditioner=kind)
+        with pytest.raises(NonFiniteLossError, match="outputs of example '7'"):
+            engine.influence(queries, queries)
+
+
+@pytest.mark.parametrize("kind", ["ggn", "kfac"])
+def test_weight_decay_is_curvature_where_the_optimizer_couples_it(
+    kind: str, blobs: tuple[Tensor, Tensor], classifier: nn.Module
+) -> None:
+    pool = Pool.from_arrays(*blobs)
+
+    def scores(optimizer: str, decay: float, preconditioner: str = kind) -> Floats:
+        recipe = Recipe(optimizer=optimizer, learning_rate=1e-3, weight_decay=decay)
+        engine = ForwardINF(
+            ClassificationTask(classifier), train=pool, recipe=recipe, response="products",
+            preconditioner=preconditioner,
+        )  # fmt: skip
+        return engine.influence(pool.subset([0, 1])).values
+
+    plain, alone = scores("sgd", 0.0), scores("sgd", 0.0, "none")
+    for optimizer in ("sgd", "adam"):  # so much of it that nothing else counts
+        assert np.allclose(scores(optimizer, 1e4) * 1e4, alone, rtol=1e-2, atol=1e-4)
+    assert np.array_equal(scores("adamw", 1e4), plain)
+
+
+def test_each_checkpoint_costs_as_much_as_the_model(
+    blobs: tuple[Tensor, Tensor], classifier: nn.Module
+) -> None:
+    pool, state = Pool.from_arrays(*blobs), classifier.state_dict()
+    one, three = (
+        ForwardINF(ClassificationTask(classifier), train=pool, checkpoints=earlier).cost(10)
+        for earlier in ([], [state, state])
+    )
+    assert three.products == pytest.approx(3 * one.products)
+    assert three.tangent == pytest.approx(3 * one.tangent)
+    assert three.finite == 30

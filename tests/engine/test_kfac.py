@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -9,6 +10,8 @@ from auditkit.engine.curvature import Curvature, estimate
 from auditkit.engine.kfac import Factors, Moments, Sums
 from auditkit.engine.layers import Dense
 from auditkit.engine.per_example import Use
+from tests.engine.test_ggn import by_backward_passes, flat_of
+from tests.engine.test_models import LABELS
 
 CPU = torch.device("cpu")
 
@@ -164,3 +167,21 @@ def test_a_layer_with_too_long_a_side_is_left_to_the_diagonal() -> None:
     found = estimate("kfac", ClassificationTask(model), model, pool, device=CPU)
     assert set(found.factors) == {"0"}
     assert set(found.diagonal) == {"1.weight", "1.bias"}
+
+
+def test_ekfac_has_the_curvature_along_the_directions_of_its_eigenbases() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 3))
+    task, pool = ClassificationTask(model), Pool.from_arrays(torch.randn(20, 3), LABELS[:20])
+    exact = by_backward_passes(task, model, pool)
+    plain = estimate("kfac", task, model, pool, device=CPU)
+    found = estimate("ekfac", task, model, pool, device=CPU)
+    for name, factors in found.factors.items():
+        expected = torch.zeros_like(factors.moments)
+        for row, column in np.ndindex(*expected.shape):
+            along = torch.outer(factors.output_vectors[:, row], factors.input_vectors[:, column])
+            parts = found.layers[name].unpack(along.flatten()[None])
+            direction = flat_of({n: part[0] for n, part in parts.items()}, model)
+            expected[row, column] = direction @ exact @ direction
+        assert torch.allclose(factors.moments, expected, atol=1e-6, rtol=1e-3)
+        assert not torch.allclose(plain.factors[name].moments, expected, rtol=0.01)

@@ -108,13 +108,19 @@ def test_log_probabilities_and_labels(
         assert torch.allclose(logs, classifier(blobs[0]).log_softmax(dim=1), atol=1e-6)
 
 
-def test_out_of_memory_halves_the_batch_until_it_fits(pool: Pool, classifier: nn.Module) -> None:
+MACHINE = RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried")
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError(), MACHINE], ids=["device", "machine"])
+def test_out_of_memory_halves_the_batch_until_it_fits(
+    pool: Pool, classifier: nn.Module, error: Exception
+) -> None:
     task, sizes = ClassificationTask(classifier), []
 
     def hungry(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
         sizes.append(len(batch[1]))
         if len(batch[1]) > 20:
-            raise torch.OutOfMemoryError
+            raise error
         return task.loss(model, batch)
 
     executor = LocalExecutor(device=CPU, batch_size=64)

@@ -280,3 +280,11 @@ def test_outer_products_are_never_written_and_give_what_they_would(count: int, a
     both = joined([block, outer(2)])
     assert isinstance(both, Outer)
     assert torch.equal(both.written(), joined([written, outer(2)]).written())
+
+
+def test_what_cannot_be_read_off_is_differentiated_all_at_once() -> None:
+    model = nn.Sequential(nn.Unflatten(1, (4, 1)), nn.Conv1d(4, 4, 1, groups=2), nn.Flatten())
+    pool = Pool.from_arrays(noise(4)[:9], LABELS[:9])
+    reader, _ = read(ClassificationTask(model), model, pool)
+    assert reader.rest is not None
+    assert not reader.one_by_one

@@ -105,6 +105,8 @@ def test_tiny_single_and_unequal_images_are_no_trouble(train: Bytes) -> None:
     found = find_images(unequal, (train[1, :20, :24], train[0]), neighbours=1)
     assert found.train.tolist() == [1, 0]
     assert found.distance.max() < 0.01
+    colour = tuple(np.repeat(image[..., None], 3, axis=2) for image in train[:2])
+    assert find_images((train[1], train[0]), colour, neighbours=1).train.tolist() == [1, 0]
 
 
 def test_what_is_proposed_is_looked_at_and_given(train: Bytes) -> None:

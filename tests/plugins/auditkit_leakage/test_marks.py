@@ -31,6 +31,9 @@ def test_marks_are_kept_by_example_and_side() -> None:
     rows = Pool([{"k": 1, "m": 2}]), Pool([{"k": 1, "m": 3}])
     cells = marks_frame(*rows, [("0", "0")])
     assert cells["cell"].to_list() == ["m", "m"]
+    frame = pl.DataFrame({"k": [1], "m": [2]})
+    known = Pool([{"k": 1, "m": 2}], metadata=frame, contents=["k"])
+    assert marks_frame(known, rows[1], [("0", "0")]).height == 0
     images = Pool.from_arrays(np.zeros((1, 4, 4), np.uint8))
     empty = marks_frame(images, images, [("0", "0")])
     assert empty.height == 0

@@ -54,7 +54,7 @@ def test_wrong_labels_are_told_from_rare_examples(run: auditkit.Run, digits: Dig
     assert (verdict[negative] == "mislabelled").mean() < 0.3
     assert (verdict[wrong] == "learnt").mean() < 0.1
     doubt = frame["wrong_label_probability"].to_numpy()
-    assert doubt[wrong].mean() > 5 * doubt[negative].mean()
+    assert doubt[wrong].mean() > doubt[negative].mean() + 0.2
 
 
 def test_every_example_has_a_row_with_the_audits_columns(run: auditkit.Run, digits: Digits) -> None:

@@ -13,7 +13,7 @@ TITLES = [
     "How much is memorized",
     "Mislabelled, or rare but right",
     "Where it is memorized",
-    "Which evaluation examples lean on memorized ones",
+    "What leans on them",
     "What leaving them out does",
     "How far to trust this",
 ]

@@ -1,0 +1,69 @@
+"""What would end in an error of torch's own, tried on a few examples and said in a sentence."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from auditkit.batches import collate
+from auditkit.checks import per_example
+from auditkit.engine.passes import common_numbers, out_of_memory
+from auditkit.errors import ReducedLossError, TaskError
+from auditkit.pool import Pool
+from auditkit.subject import Task
+
+_COMPARED = 4
+
+
+def check_runs(
+    task: Task, model: nn.Module, pool: Pool, device: torch.device, *, what: str
+) -> None:
+    """Try the task's loss on the first example of a pool.
+
+    Raises:
+        TaskError: the model cannot be run on it: features of another number or kind, most likely.
+    """
+    first = np.zeros(1, dtype=np.int64)
+    try:
+        with torch.no_grad(), common_numbers(pool, first):
+            task.loss(model, collate(pool, first, device=device))
+    except (RuntimeError, IndexError) as error:
+        if out_of_memory(error):
+            raise
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise TaskError(
+            f"The model cannot be run on example {pool.ids[0]!r} of the {what} ({reason}): give "
+            "examples of the form that it was trained on."
+        ) from error
+
+
+def check_loss(task: Task, model: nn.Module, pool: Pool, device: torch.device) -> None:
+    """Refuse a loss that is the batch's and not each example's, on a few examples.
+
+    Raises:
+        ReducedLossError: every example has the same loss, and another one when it is alone.
+        TaskError: a layer whose output for an example depends on the others of its batch.
+    """
+    for name, layer in model.named_modules():
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.running_mean is None:
+            raise TaskError(
+                f"The layer {name!r} ({type(layer).__name__}) keeps no running statistics, so "
+                "what it gives for an example depends on the others of its batch: train it with "
+                "track_running_stats=True."
+            )
+    places = np.unique(np.linspace(0, len(pool) - 1, _COMPARED).astype(np.int64))
+    check_runs(task, model, pool, device, what="train pool")
+    with torch.no_grad(), common_numbers(pool, places):
+        together = task.loss(model, collate(pool, places, device=device))
+    per_example(together, pool, places)
+    if len(places) == 1 or not bool((together == together[0]).all()):
+        return
+    with torch.no_grad(), common_numbers(pool, places[:1]):
+        alone = task.loss(model, collate(pool, places[:1], device=device))
+    if not torch.allclose(alone, together[:1], rtol=1e-3, atol=1e-6):
+        raise ReducedLossError(
+            f"The task's `loss` gave {float(together[0]):.4g} for each of {len(places)} examples "
+            f"and {float(alone[0]):.4g} for the first of them alone: return each example's own "
+            'loss, e.g. torch.nn.functional.cross_entropy(..., reduction="none").'
+        )
