@@ -58,7 +58,6 @@ CASES = (
     Case("Adam", optimizer="adam"),
     Case("without weight decay", weight_decay=0.0),
     Case("weight decay .01", weight_decay=1e-2),
-    Case("20 queries", queries=20),
 )
 
 

@@ -10,7 +10,7 @@ from auditkit_mirror.convex import fit
 from auditkit_mirror.judging import judged
 from auditkit_mirror.measured import Measured, MirrorSettings
 from auditkit_mirror.network import NetworkStudy, network_study, seconds_per_example
-from auditkit_mirror.plan import Plan, kept_plan, make_plan, measured_flops
+from auditkit_mirror.plan import Plan, in_words, kept_plan, make_plan, measured_flops
 from auditkit_mirror.probe import Material, make_probe, read_material
 from auditkit_mirror.study import Asked, convex_mirror, highest_loss
 
@@ -85,10 +85,7 @@ def _network(
     if not plan.group_rows:
         context.note(
             "The model itself was not retrained without groups of examples: "
-            + (
-                plan.reason
-                or f"that takes a budget of about {plan.more_minutes:.0f} minutes or more."
-            )
+            + (plan.reason or f"that takes a budget of {in_words(60 * plan.more_minutes)} or more.")
         )
         return None
     try:

@@ -9,6 +9,7 @@ import polars as pl
 
 from auditkit import AuditResult, Figure, Section
 from auditkit_mirror.choosing import best_setting
+from auditkit_mirror.plan import in_words
 
 
 def sections(result: AuditResult) -> Sequence[Section]:
@@ -200,7 +201,7 @@ def _more(result: AuditResult) -> Section:
     ]
     if "groups" not in result.tables:
         needed = (
-            f"about {minutes:.0f} minutes"
+            in_words(60 * minutes)
             if isinstance(minutes, float) and minutes
             else "a subject whose model can be initialized anew"
         )
