@@ -46,8 +46,8 @@ class MemorizationSettings(Settings):
     verbatim: int = Field(
         default=16,
         ge=1,
-        description="For texts: memorized ones of which the model writes so many tokens by itself "
-        "are called verbatim.",
+        description="For texts: memorized ones of which the model writes so many tokens by itself, "
+        "or half of a shorter one, are called verbatim.",
     )
     canaries: Path | None = Field(
         default=None,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from auditkit import AuditResult, Documents, Findings, LanguageModelTask
+from auditkit import AuditResult, Findings
 from auditkit.errors import SettingError, UnreadableError, UsageError
 from auditkit_memorization.language import (
     exposure,
@@ -43,6 +43,8 @@ def audit_texts(context: Context) -> AuditResult:
         SettingError: a canary without a digit.
         UnreadableError: the canaries cannot be read.
     """
+    from auditkit import Documents  # noqa: PLC0415 - brings torch
+
     settings, train = context.settings, context.subject.train
     documents = train.dataset
     if not isinstance(documents, Documents):
@@ -67,7 +69,9 @@ def audit_texts(context: Context) -> AuditResult:
             step.advance()
     length = np.array([own.length for own in verbatim])
     flagged = score >= settings.threshold
-    verdict = np.where(flagged, np.where(length >= settings.verbatim, VERBATIM, MEMORIZED), LEARNT)
+    counted = np.array([len(documents.counted(place)) for place in range(len(train))])
+    enough = np.minimum(settings.verbatim, np.ceil(counted / 2))
+    verdict = np.where(flagged, np.where(length >= enough, VERBATIM, MEMORIZED), LEARNT)
     findings = Findings.ranked(
         train.ids,
         score,
@@ -97,7 +101,8 @@ def _result(context: Context, findings: Findings, planted: pl.DataFrame | None) 
         answer = f"None of the {count:,} documents is memorized rather than learnt."
     if planted is not None:
         out = planted.filter(pl.col("exposure") >= planted["most"]).height
-        answer += f" Of {planted.height:,} canaries, {out:,} stand out among all references."
+        verb = "stands" if out == 1 else "stand"
+        answer += f" Of {planted.height:,} canaries, {out:,} {verb} out among all references."
     tables = {} if planted is None else {"canaries": planted}
     return AuditResult(
         findings=findings,
@@ -146,6 +151,8 @@ def _next_token(context: Context) -> NextToken:
 
 def _canaries(context: Context) -> pl.DataFrame | None:
     """Each canary with its exposure; None where none were planted."""
+    from auditkit import LanguageModelTask  # noqa: PLC0415 - brings torch
+
     path, task = context.settings.canaries, context.task
     if path is None:
         return None
