@@ -200,7 +200,8 @@ def test_the_environment_names_the_only_plugins(
 def test_plugins_are_left_out_by_name(install: Install) -> None:
     install("counting", AUDIT, entry="counter")
     registry = Registry(without=["mislabel"])
-    assert set(registry.audits) == {"count"}
+    assert "count" in registry.audits
+    assert "mislabel" not in registry.audits
     assert names(registry, "off") == {"mislabel"}
     with pytest.raises(UnknownNameError, match="did you mean 'mislabel'"):
         Registry(without=["mislable"])

@@ -97,7 +97,7 @@ def _audit(audit: AuditClass) -> str:
     facts = [
         ("command", f"`auditkit {audit.name} SUBJECT`"),
         ("title of its report", audit.title),
-        ("outputs the task must declare", needs.likelihood or "none"),
+        ("outputs the task must declare", " or ".join(needs.likelihoods) or "none"),
         ("queries", needs.queries),
         ("`example_id` names examples of", f"the {audit.judged} pool"),
         ("`--fail-on` compares", audit.fail_on),

@@ -26,6 +26,7 @@ _LIKELY = 0.05
 
 _MOST = 500
 _AMONG = 250
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class Opinion:
         metric: its name and its value per example; None where there are no labels to compare with.
         asked: int64 [pair]; the examples whose pairs stage 3 looked at.
         treated: what it said; None where it looked at none.
+        nearness: int64 [pair]; the place of the training example among all by the cosine of what
+            the model's last linear layer is given; None where it looked at none, or has none.
     """
 
     predicted: bool
@@ -47,6 +50,7 @@ class Opinion:
     metric: tuple[str, Floats] | None
     asked: Positions
     treated: Treated | None
+    nearness: Positions | None = None
 
 
 def ask(
@@ -88,6 +92,7 @@ def ask(
         metric=found,
         asked=chosen,
         treated=_treated(context, queries, chosen, nearest) if len(chosen) else None,
+        nearness=_nearness(context, queries, chosen, nearest) if len(chosen) else None,
     )
 
 
@@ -155,3 +160,26 @@ def _treated(
     except (EngineError, TaskError) as error:
         context.note(f"The model could not be asked about the pairs: {error}", level="warning")
         return None
+
+
+def _nearness(
+    context: AuditContext[LeakageSettings], queries: Pool, chosen: Positions, nearest: Positions
+) -> Positions | None:
+    """How many training examples are at least as near in the model's features, [pair]."""
+    try:
+        ours = _unit(context.engine.features())
+        theirs = _unit(context.engine.features(queries.subset(chosen)))
+    except TaskError as error:
+        context.note(f"The model's features were not compared: {error}")
+        return None
+    ranks = np.zeros(len(chosen), dtype=np.int64)
+    for place, (asked, other) in enumerate(zip(theirs, nearest[chosen], strict=True)):
+        cosines = ours @ asked
+        ranks[place] = 1 + int((cosines > cosines[other] + _ROUNDING).sum())
+    return ranks
+
+
+def _unit(features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    lengths = np.linalg.norm(features, axis=1, keepdims=True)
+    unit: npt.NDArray[np.float32] = features / np.maximum(lengths, 1e-12)
+    return unit

@@ -159,6 +159,8 @@ def _opinion_columns(opinion: Opinion, context: Context, count: int) -> dict[str
             whole[opinion.asked] = values
             return whole
 
+        if opinion.nearness is not None:
+            columns["feature_rank"] = _numbers(spread(opinion.nearness)).cast(pl.Int64)
         columns["influence_rank"] = _numbers(spread(treated.rank)).cast(pl.Int64)
         columns["influence_percentile"] = _numbers(spread(treated.percentile))
         columns["margin_carried"] = _numbers(spread(treated.carried))

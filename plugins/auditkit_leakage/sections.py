@@ -155,6 +155,14 @@ def _stages(result: AuditResult) -> Section:
                 "Where it does not, the copy was altered so far that the model sees another "
                 "example, or it has hardly learnt from it."
             )
+            near = (
+                asked.filter(pl.col("feature_rank") == 1).height if "feature_rank" in asked else 0
+            )
+            if near:
+                paragraphs.append(
+                    f"In the model's own features, {near:,} ({near / asked.height:.0%}) of them "
+                    "have their training example nearest of all."
+                )
             carried, margin = _median(asked, "margin_carried"), _median(asked, "margin")
             if carried is not None and margin is not None:
                 paragraphs.append(

@@ -237,3 +237,21 @@ def test_a_tiny_train_pool_is_judged_by_identity_alone(tmp_path: Path) -> None:
     run = auditkit.run(LeakageAudit, auditkit.Subject(train=train, queries=queries), out=tmp_path)
     assert len(run.findings) == 2
     assert isinstance(content_of(train), Content)
+
+
+def test_copies_are_nearest_in_the_features_of_the_model(run: auditkit.Run) -> None:
+    identical = run.findings.frame.filter("identical")
+    assert (identical["feature_rank"] == 1).all()
+    assert "nearest of all" in run.report.read_text(encoding="utf-8")
+
+
+def test_a_model_without_a_linear_layer_has_no_features_to_compare(
+    subject: auditkit.Subject, tmp_path: Path
+) -> None:
+    from torch import nn
+
+    model = nn.Sequential(nn.Conv2d(1, 10, 8), nn.Flatten())
+    bare = replace(subject, task=auditkit.ClassificationTask(model))
+    found = auditkit.run(LeakageAudit, bare, out=tmp_path)
+    assert "feature_rank" not in found.findings.frame.columns
+    assert any("features were not compared" in note.text for note in found.record.notes)

@@ -113,7 +113,7 @@ def test_one_class_is_refused(digits: Digits, tmp_path: Path) -> None:
 
 def test_a_regression_task_is_refused(tmp_path: Path) -> None:
     subject = testing.tiny_subject(examples=40, likelihood="gaussian", epochs=1)
-    with pytest.raises(errors.MissingOutputsError, match="needs a task with categorical outputs"):
+    with pytest.raises(errors.MissingOutputsError, match="needs a task with categorical or tokens"):
         auditkit.run(MemorizationAudit, subject, out=tmp_path)
 
 

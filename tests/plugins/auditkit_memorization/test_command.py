@@ -107,7 +107,7 @@ def test_a_regression_task_is_refused(call: Call, tmp_path: Path) -> None:
     )
     code, said = call(reference)
     assert code == 3
-    assert "needs a task with categorical outputs" in said
+    assert "needs a task with categorical or tokens outputs" in said
 
 
 def test_queries_of_another_shape_are_refused(call: Call, tmp_path: Path) -> None:
