@@ -127,7 +127,8 @@ def existing(reference: str) -> Path:
     if known is None:
         advice = f"there is no folder {str(path.parent)!r} either."
     else:
-        advice = did_you_mean(path.name, (name for name in known if not name.startswith(".")))
+        seen = [name for name in known if not name.startswith(".")]
+        advice = did_you_mean(path.name, seen) if seen else "its folder is empty."
     raise SubjectReferenceError(f"There is nothing at {reference!r}: {advice}")
 
 
