@@ -175,6 +175,8 @@ def _nearness(
     ranks = np.zeros(len(chosen), dtype=np.int64)
     for place, (asked, other) in enumerate(zip(theirs, nearest[chosen], strict=True)):
         cosines = ours @ asked
+        if queries is context.subject.train:  # an example is no copy of itself
+            cosines[chosen[place]] = -np.inf
         ranks[place] = 1 + int((cosines > cosines[other] + _ROUNDING).sum())
     return ranks
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +25,7 @@ IDENTICAL = "identical"
 WHOLE = 20_000
 """Up to so many training examples, each is compared with all others; beyond, a sample is."""
 
+_COMMON = 3
 _SAMPLE = 2_000
 _PLANTED = 400
 
@@ -142,7 +144,10 @@ def gather(
         planted=distances,
         recovery=recovery,
         poor=poor,
-        beyond_chance=more_than_chance(
+        # Within one pool, what coincides by chance and what was copied cannot be told apart.
+        beyond_chance=1.0
+        if evaluation is None
+        else more_than_chance(
             train_poor=poor_train,
             train_twin=np.bincount(codes)[codes] > 1,
             poor=poor,
@@ -227,10 +232,22 @@ def _poor(train: Content, evaluation: Content, identical: Bools) -> tuple[Bools,
     if not identical.any():
         return nothing
     sizes = {"train": len(train), "evaluation": len(evaluation)}
+    times = Counter(digests(train))
     return (
-        is_poor(_bits(evaluation, train), **sizes),
-        is_poor(_bits(train, train), **sizes),
+        is_poor(_recurring(_bits(evaluation, train), evaluation, times), **sizes),
+        is_poor(_recurring(_bits(train, train), train, times), **sizes),
     )
+
+
+def _recurring(bits: Floats, content: Content, times: Counter[bytes]) -> Floats:
+    """At most as many bits as say how often the content recurs in the train pool.
+
+    What stands there three times or more is common, whatever its length; a single duplicate
+    excuses nothing.
+    """
+    total = times.total()
+    known = np.array([times[own] for own in digests(content)])
+    return np.where(known >= _COMMON, np.minimum(bits, np.log2(total / np.maximum(known, 1))), bits)
 
 
 def _bits(content: Content, train: Content) -> Floats:
@@ -239,4 +256,6 @@ def _bits(content: Content, train: Content) -> Floats:
         return row_bits(canonical(content.rows), canonical(train.frame))
     if content.images is not None:
         return compressed_bits([image.tobytes() for image in content.images])
-    return compressed_bits([normalized(text).encode() for text in content.strings])
+    return compressed_bits(
+        [normalized(text).encode("utf-8", "surrogatepass") for text in content.strings]
+    )

@@ -44,6 +44,10 @@ def identical(
     return table[:, 0], table[:, 1]
 
 
+_EXACT = 2.0**53
+"""Integers up to here are told apart as floating-point numbers; what is larger stays text."""
+
+
 def digests(content: Content) -> Iterator[bytes]:
     """One hash per example, equal where the canonical content is equal."""
     if content.images is not None:
@@ -74,12 +78,11 @@ def _canonical(column: pl.Series) -> pl.Series:
     plain = column if column.dtype == pl.Boolean or column.dtype.is_numeric() else texts
     numbers = plain.cast(pl.Float64, strict=False)
     written = (numbers.fill_null(0.0) + 0.0).set(numbers.fill_null(0.0) == 0, 0.0).cast(pl.String)
+    exact = (numbers.abs() < _EXACT).fill_null(value=False)  # larger integers would be rounded
     blank = numbers.is_nan().fill_null(value=False)
     kept = [
         None if empty or text is None else number if is_number else normalized(text) or None
-        for text, number, is_number, empty in zip(
-            texts, written, numbers.is_not_null(), blank, strict=True
-        )
+        for text, number, is_number, empty in zip(texts, written, exact, blank, strict=True)
     ]
     return pl.Series(column.name, kept, dtype=pl.String)
 

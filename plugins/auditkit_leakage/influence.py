@@ -88,6 +88,10 @@ def treat(
             row = np.searchsorted(asked, evaluation[rows])
             chosen = queries.subset(asked)
             scores = same.influence(chosen, pool).values[row]
+            if queries is train:  # an example is no copy of itself
+                itself = np.searchsorted(places, evaluation[rows]).clip(max=len(places) - 1)
+                there = places[itself] == evaluation[rows]
+                scores[np.flatnonzero(there), itself[there]] = -np.inf
             own = scores[np.arange(len(rows)), column[rows]][:, None]
             higher, lower = (scores > own).sum(axis=1), (scores < own).sum(axis=1)
             rank[rows], percentile[rows] = higher + 1, lower / max(len(pool) - 1, 1)

@@ -141,7 +141,8 @@ def judge(
 
 def fitted(samples: Samples) -> Mixture:
     """The mixture that the distances of the evaluation examples are."""
-    if not all(map(len, (samples.evaluation, samples.null, samples.planted))):
+    few = len(samples.null) < _FEWEST
+    if few or not all(map(len, (samples.evaluation, samples.null, samples.planted))):
         return Mixture(None, 0.0)
     ratio = fitted_ratio(samples.null, null_weights(samples.null), samples.planted)
     return Mixture(ratio, leaked_share(ratio.at(samples.evaluation)))
@@ -174,7 +175,11 @@ def fitted_ratio(null: Floats, weights: Floats, planted: Floats) -> Ratio:
     falling = IsotonicRegression(increasing=False).fit_transform(
         points, logs, sample_weight=strangers + copies + _TINY
     )
-    return Ratio(offset, points, falling)
+    # A ratio of densities has a mean of 1 over the null; one that stays above it would let every
+    # stranger count as a leak.
+    found = Ratio(offset, points, falling)
+    mean = float((weights * found.at(null)).sum() / max(ours, _TINY))
+    return Ratio(offset, points, falling - np.log(max(1.0, mean)))
 
 
 def _density(values: Floats, weights: Floats, edges: Floats) -> Floats:
@@ -192,6 +197,13 @@ def _density(values: Floats, weights: Floats, edges: Floats) -> Floats:
     return smooth
 
 
+_FEWEST = 100
+"""Fewer training examples than this say nothing of how near the nearest of strangers lies."""
+
+_GAIN = 2.0
+"""By how much leaks must raise the log likelihood of the distances to be believed in."""
+
+
 def leaked_share(ratio: Floats) -> float:
     """The share of leaked examples that makes their density ratios likeliest."""
     share = 0.5
@@ -201,7 +213,8 @@ def leaked_share(ratio: Floats) -> float:
         if abs(updated - share) < 1e-9:
             break
         share = updated
-    return share
+    gain = float(np.log(share * ratio + 1 - share).sum())
+    return share if gain > _GAIN else _PRIOR / (len(ratio) + 1)
 
 
 def false_discovery(probability: Floats) -> Floats:

@@ -235,7 +235,14 @@ def _answer(
 def _warn(context: Context, found: Evidence, judgement: Judgement, queries: Pool | None) -> None:
     """Notes on what cannot be told, and on what fits badly."""
     chance = int((found.best.identical & found.poor).sum())
-    if chance:
+    if chance and queries is None:
+        context.note(
+            f"{chance:,} examples are identical to another one, and hold so little (few cells, few "
+            "words or one colour) that this may be chance: the duplicates among them need not be "
+            "copies.",
+            level="warning",
+        )
+    elif chance:
         context.note(
             f"{chance:,} examples are identical to a training example, and hold so little (few "
             "cells, few words or one colour) that this happens by chance: as often as examples "

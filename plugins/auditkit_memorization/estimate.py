@@ -143,7 +143,7 @@ def reliability(first: Values, second: Values) -> float:
 
     if np.ptp(first) == 0 or np.ptp(second) == 0:
         return float("nan")
-    correlation = float(spearmanr(first, second)[0])
+    correlation = max(float(spearmanr(first, second)[0]), 0.0)
     return 2 * correlation / (1 + correlation)
 
 

@@ -27,7 +27,7 @@ def _losses(result: AuditResult) -> Section:
         alt.Chart(points)
         .mark_circle(size=30, opacity=0.6)
         .encode(
-            x=alt.X("loss_without:Q", title="loss per token, held out (nats)"),
+            x=alt.X("loss_without:Q", title="loss per token without it (nats)"),
             y=alt.Y("loss_with:Q", title="loss per token, as trained (nats)"),
             color=alt.Color("verdict:N", title=None, sort=[VERBATIM, MEMORIZED, LEARNT]),
         )
@@ -37,9 +37,10 @@ def _losses(result: AuditResult) -> Section:
         title="How much is memorized",
         paragraphs=(
             "Memorization of a document is the typical probability of its tokens under the model "
-            "that trained on it, minus that under models that did not: geometric means over the "
-            "tokens, after Zhang et al. 2021. At 1 only the document itself teaches its words; at "
-            "0 the other documents teach them as well.",
+            "that trained on it, minus that without the document: geometric means over the "
+            "tokens, after Zhang et al. 2021. How much loss a document saves is measured between "
+            "replays that trained on it and replays that did not, both for as long. At 1 only the "
+            "document itself teaches its words; at 0 the other documents teach them as well.",
         ),
         figures=(
             Figure(chart, "Far right and low: the model knows it only because it has seen it."),
@@ -77,7 +78,7 @@ def _canaries(result: AuditResult) -> Section:
         paragraphs=(
             "Each canary is ranked by its log-perplexity among texts of the same form whose digits "
             f"were drawn anew. Exposure is how far it stands out, in bits (Carlini et al. 2019): 1 "
-            f"is expected of a text that was not planted, {most:.1f} is the most that so many "
+            f"is the median of a text that was not planted, {most:.1f} is the most that so many "
             "references can show, and the extrapolated value goes beyond them by a fitted curve.",
         ),
         table=table.select(pl.col("canary"), "log perplexity", "exposure", "extrapolated exposure"),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from auditkit import AuditResult, Findings
@@ -26,11 +26,16 @@ if TYPE_CHECKING:
 
     from auditkit_memorization.language import NextToken
 
+Losses = npt.NDArray[np.float64]
+
 KEEP = 0.2
 """What replays keep of the trained weights."""
 
 REFERENCES = 256
 """Secrets of a canary's form that were not planted, to rank it among."""
+
+_APART = 0.1
+"""How much less a replay may know of what it trains on, before a warning."""
 
 VERBATIM, MEMORIZED, LEARNT = "verbatim", "memorized", "learnt"
 
@@ -59,8 +64,13 @@ def audit_texts(context: Context) -> AuditResult:
         repeats=settings.repeats,
         keep=KEEP,
     )
-    inside, outside = (part.astype(np.float64) for part in (held.inside, held.outside))
-    score = np.exp(-inside) - np.exp(-outside)
+    inside, outside, replayed = (
+        part.astype(np.float64) for part in (held.inside, held.outside, held.replayed)
+    )
+    # Replays are trained less than the model. Equally trained ones say what the document does.
+    counterfactual = outside - replayed
+    without = inside + np.maximum(counterfactual, 0)
+    score = np.exp(-inside) - np.exp(-without)
     scores = _next_token(context)
     verbatim = []
     with context.progress.step("reading continuations", len(train)) as step:
@@ -79,13 +89,15 @@ def audit_texts(context: Context) -> AuditResult:
         columns={
             "verdict": verdict,
             "loss_with": inside,
-            "loss_without": outside,
-            "counterfactual": outside - inside,
+            "loss_without": without,
+            "counterfactual": counterfactual,
+            "loss_held_out": outside,
+            "loss_replayed": replayed,
             "verbatim_tokens": length,
             "verbatim_from": np.array([own.start for own in verbatim]),
         },
     )
-    _say(context)
+    _say(context, inside, replayed)
     return _result(context, findings, planted)
 
 
@@ -120,15 +132,24 @@ def _result(context: Context, findings: Findings, planted: pl.DataFrame | None) 
     )
 
 
-def _say(context: Context) -> None:
+def _say(context: Context, inside: Losses, replayed: Losses) -> None:
     context.note(
         "Documents are judged by holding them out of training, so a model that was trained from "
         "other weights than `fresh` gives (a pretrained one) needs `Subject(pretrained=...)`."
     )
-    if context.settings.confirm or context.subject.queries is not None:
+    known, learnt = (float(np.exp(-part).mean()) for part in (inside, replayed))
+    if learnt < known - _APART:
         context.note(
-            "For texts, leaving out the most memorized (`confirm`) and what evaluation examples "
-            "lean on are not measured.",
+            f"The replays know a token of what they train on with a probability of {learnt:.2f}, "
+            f"the trained model with {known:.2f}: they are trained less, and memorization is "
+            "underestimated; give more `epochs`, or the model's own recipe in Python.",
+            level="warning",
+        )
+    settings = context.settings
+    if settings.confirm or settings.by is not None or context.subject.queries is not None:
+        context.note(
+            "For texts, groups (`by`), leaving out the most memorized (`confirm`) and what "
+            "evaluation examples lean on are not measured.",
             level="warning",
         )
 
@@ -163,25 +184,47 @@ def _canaries(context: Context) -> pl.DataFrame | None:
             "`LanguageModelTask(model, tokenizer=...)`."
         )
     scores, rows = _next_token(context), []
+    longest = max(len(own) for own in context.subject.train.dataset.tokens)  # type: ignore[attr-defined]
     random = np.random.default_rng(context.seed)
     for text in _lines(path):
-        if not re.search(r"\d", text):
-            raise SettingError(
-                f"The canary {text[:60]!r} has no digit: its digits are drawn anew to get secrets "
-                "that were not planted, so each canary needs some."
-            )
         asked = [text, *_alike(text, random)]
-        bits = [log_perplexity(scores, list(tokenizer.encode(one))) for one in asked]
+        tokens = [list(tokenizer.encode(one)) for one in asked]
+        _check(text, tokens, longest=longest)
+        bits = [log_perplexity(scores, own) for own in tokens]
         rows.append(
             {
                 "canary": text,
                 "log perplexity": bits[0],
-                "exposure": float(exposure(bits[:1], bits[1:])[0]),
+                "exposure": _standing_out(bits[0], bits[1:]),
                 "most": float(np.log2(len(bits))),
                 "extrapolated exposure": _beyond(bits),
             }
         )
     return pl.DataFrame(rows)
+
+
+def _check(text: str, tokens: list[list[int]], *, longest: int) -> None:
+    """Whether a canary and those of its form can be told apart and read."""
+    if not 1 < len(tokens[0]) <= longest:
+        raise SettingError(
+            f"The canary {text[:60]!r} is {len(tokens[0])} tokens long: expected 2 to {longest}, "
+            "as the documents have."
+        )
+    if len(tokens) < 2 or all(own == tokens[0] for own in tokens[1:]):
+        raise SettingError(
+            f"The canary {text[:60]!r} and secrets of its form are the same to the tokenizer: it "
+            "must tell digits apart, and the canary have some."
+        )
+
+
+def _standing_out(own: float, others: list[float]) -> float:
+    """The exposure of a canary; of references that tie with it, half are counted as better."""
+    best, worst = (
+        float(exposure([own + shift], others)[0]) for shift in (0.0, float(np.spacing(own)))
+    )
+    return float(np.log2(len(others) + 1)) - float(
+        np.log2((2 ** (-best) + 2 ** (-worst)) / 2 * (len(others) + 1))
+    )
 
 
 def _beyond(bits: list[float]) -> float | None:
@@ -193,10 +236,21 @@ def _beyond(bits: list[float]) -> float | None:
     return found if np.isfinite(found) else None
 
 
-def _alike(text: str, random: np.random.Generator) -> Iterator[str]:
-    """Texts of the same form: every digit drawn anew."""
-    for _ in range(REFERENCES):
-        yield re.sub(r"\d", lambda _: str(random.integers(10)), text)
+def _alike(text: str, random: np.random.Generator) -> list[str]:
+    """Other texts of the same form, each once: every digit drawn anew."""
+    digits = len(re.findall(r"\d", text))
+    if not digits:
+        raise SettingError(
+            f"The canary {text[:60]!r} has no digit: its digits are drawn anew to get secrets "
+            "that were not planted, so each canary needs some."
+        )
+    most = min(REFERENCES, 10**digits - 1)
+    found: dict[str, None] = {}
+    while len(found) < most:
+        other = re.sub(r"\d", lambda _: str(random.integers(10)), text)
+        if other != text:
+            found[other] = None
+    return list(found)
 
 
 def _lines(path: Path) -> list[str]:

@@ -36,7 +36,7 @@ def judged(context: AuditContext[MirrorSettings], measured: Measured) -> AuditRe
     """The result of a run."""
     lines = lines_of(measured)
     settings = settings_table(context, measured)
-    convex, network = lines[0].found, measured.network
+    published, convex, network = lines[0].found, lines[1].found, measured.network
     tables = {
         "correlations": correlations(lines),
         "queries": by_query(measured),
@@ -55,6 +55,7 @@ def judged(context: AuditContext[MirrorSettings], measured: Measured) -> AuditRe
         summary={
             "mean Pearson correlation": convex.pearson.mean,
             "mean Spearman correlation": convex.spearman.mean,
+            "mean Pearson correlation as published": published.pearson.mean,
             "training examples left out": measured.probe.problem.rows,
             "queries": len(measured.asked.inputs),
             "weights of the linear model": measured.probe.problem.weights,
@@ -101,7 +102,7 @@ def _answer(measured: Measured, convex: Agreement, groups: Agreement | None) -> 
 def _findings(context: AuditContext[MirrorSettings], measured: Measured) -> Findings:
     """How far the directions part for each training example that was left out."""
     mirror, problem = measured.mirror, measured.probe.problem
-    left, right = scaled(mirror.train_to_test), scaled(mirror.test_to_train)
+    left, right = scaled(mirror.train_to_test), scaled(mirror.kept)
     apart = np.abs(left - right).mean(axis=0)
     ranks = np.abs(_places(left) - _places(right)).mean(axis=0)
     sizes = np.sqrt((left**2).mean(axis=0) / 2 + (right**2).mean(axis=0) / 2)

@@ -102,7 +102,8 @@ def network_study(
     order = stream(seed, "rows of the groups").permutation(len(subject.train))
     rows, rest = np.sort(order[: plan.group_rows]), order[plan.group_rows :]
     queries = subject.queries or subject.train.subset(rest)
-    queries = queries.subset(range(min(MOST_QUERIES, len(queries))))
+    drawn = stream(seed, "queries of the groups").permutation(len(queries))[:MOST_QUERIES]
+    queries = queries.subset(np.sort(drawn))
     groups = planted_groups(
         targets[rows], steps=plan.groups, size=max(2, plan.group_rows // 4), seed=seed
     )

@@ -150,7 +150,13 @@ def make_probe(material: Material, *, rows: int, decay: float, seed: int) -> Pro
             "examples, drawn at random."
         )
     whole = material.asked or (material.features[order[:held]], material.targets[order[:held]])
-    asked = (whole[0][:CANDIDATES], whole[1][:CANDIDATES])
+    drawn = stream(seed, "candidates").permutation(len(whole[0]))[:CANDIDATES]
+    if len(drawn) < len(whole[0]):
+        notes.append(
+            f"Queries were looked for among {len(drawn):,} of {len(whole[0]):,} evaluation "
+            "examples, drawn at random."
+        )
+    asked = (whole[0][np.sort(drawn)], whole[1][np.sort(drawn)])
     inputs, others = _reduced(material, chosen, asked[0], notes)
     problem, candidates = _problem(material, chosen, inputs, (others, asked[1]), decay)
     return Probe(problem, candidates, chosen, notes)

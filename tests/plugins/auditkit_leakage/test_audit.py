@@ -255,3 +255,16 @@ def test_a_model_without_a_linear_layer_has_no_features_to_compare(
     found = auditkit.run(LeakageAudit, bare, out=tmp_path)
     assert "feature_rank" not in found.findings.frame.columns
     assert any("features were not compared" in note.text for note in found.record.notes)
+
+
+def test_within_one_pool_an_example_is_no_copy_of_itself(
+    subject: auditkit.Subject, tmp_path: Path
+) -> None:
+    images = np.stack([np.asarray(subject.train[place % 150][0]) for place in range(160)])  # type: ignore[index]
+    labels = np.array([int(subject.train[place % 150][1]) for place in range(160)])  # type: ignore[index]
+    alone = replace(subject, train=auditkit.Pool.from_arrays(images, labels), queries=None)
+    frame = auditkit.run(LeakageAudit, alone, out=tmp_path).findings.frame
+    twins = frame.filter("identical")
+    assert twins.height == 20
+    assert (twins["influence_rank"] == 1).mean() >= 0.9
+    assert (twins["feature_rank"] == 1).all()

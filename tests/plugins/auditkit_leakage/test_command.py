@@ -93,12 +93,36 @@ def test_flat_folders_and_text_files_without_a_model(leakage: Call, tmp_path: Pa
     test = folder(tmp_path / "test", images[45:])
     code, out, _ = leakage(train, test, "--no-model")
     assert (code, out[:36]) == (0, "About 5 of 15 evaluation examples (3")
-    words = [" ".join(f"w{number * 7 + place}" for place in range(12)) for number in range(80)]
-    (tmp_path / "train.txt").write_text("\n".join(words[:70]))
-    (tmp_path / "test.txt").write_text("\n".join(words[65:]).upper())
+    words = [" ".join(f"w{number * 7 + place}" for place in range(12)) for number in range(180)]
+    (tmp_path / "train.txt").write_text("\n".join(words[:170]))
+    (tmp_path / "test.txt").write_text("\n".join(words[165:]).upper())
     code, out, _ = leakage(tmp_path / "train.txt", tmp_path / "test.txt", "--no-model")
     assert code == 0
     assert out.startswith("About 5 of 15")
+
+
+def test_a_phrase_that_is_common_in_training_is_no_leak(leakage: Call, tmp_path: Path) -> None:
+    words = [" ".join(f"w{number * 7 + place}" for place in range(12)) for number in range(180)]
+    (tmp_path / "train.txt").write_text("\n".join([*words[:120], *["Thank you"] * 20]))
+    (tmp_path / "test.txt").write_text("\n".join([*words[120:], *["Thank you"] * 20]))
+    code, out, err = leakage(tmp_path / "train.txt", tmp_path / "test.txt", "--no-model")
+    assert code == 0
+    assert out.startswith("None of the 80")
+    assert "happens by chance" in err
+
+
+def test_few_clean_rows_are_not_accused(leakage: Call, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    for count in (5, 20, 60):
+        for name, rows in (("train", count), ("test", 70)):
+            cells = {f"f{place}": random.normal(size=rows) for place in range(4)}
+            pl.DataFrame(cells).write_csv(tmp_path / f"{name}{count}.csv")
+        code, out, err = leakage(
+            tmp_path / f"train{count}.csv", tmp_path / f"test{count}.csv", "--no-model",
+            "--fail-on", "0.001",
+        )  # fmt: skip
+        assert code == 0, out
+        assert "only identical content was judged" in err
 
 
 def test_bad_input_is_one_sentence(

@@ -58,3 +58,15 @@ def test_many_equal_examples_give_few_pairs() -> None:
     found = pairs(content, content, same_pool=True, neighbours=2)
     assert len(found) == 1_000
     assert all(query != place for query, place in found)
+
+
+def test_large_integers_and_long_codes_are_told_apart() -> None:
+    for one, other in (
+        ([9007199254740993], [9007199254740992]),
+        (["12345678901234567891"], ["12345678901234567892"]),
+        (["12e34"], ["120e33"]),
+    ):
+        left, right = (canonical(pl.DataFrame({"k": cells})) for cells in (one, other))
+        assert not left.equals(right)
+    same = (canonical(pl.DataFrame({"k": cells})) for cells in ([1], ["1.0"]))
+    assert next(same).equals(next(same))

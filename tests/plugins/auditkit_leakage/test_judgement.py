@@ -134,3 +134,22 @@ def test_where_all_are_identical_all_are_claimed() -> None:
 def test_the_false_discovery_rate_is_one_for_equal_probabilities() -> None:
     rates = false_discovery(np.array([0.5, 1.0, 0.5, 0.0]))
     assert rates.tolist() == pytest.approx([1 / 3, 0.0, 1 / 3, 0.5])
+
+
+def test_clean_examples_are_not_accused_whatever_the_number_of_strangers() -> None:
+    random = np.random.default_rng(0)
+    for count in (100, 200, 1_000):
+        counts = []
+        for _ in range(20):
+            null, clean = random.weibull(3, count), random.weibull(3, 70)
+            samples = Samples(clean, null, random.gamma(1, 0.05, 200))
+            counts.append(fitted(samples).probability(clean).sum())
+        assert np.mean(counts) < 1.5
+        assert np.quantile(counts, 0.9) < 4
+
+
+def test_a_ratio_has_a_mean_of_one_over_strangers_at_most() -> None:
+    random = np.random.default_rng(1)
+    near = np.concatenate([random.gamma(1, 0.02, 160), random.weibull(3, 40)])
+    ratio = fitted_ratio(near, np.ones(200), random.gamma(1, 0.05, 200))
+    assert ratio.at(near).mean() <= 1 + 1e-9

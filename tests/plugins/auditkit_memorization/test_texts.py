@@ -96,6 +96,56 @@ def test_a_planted_canary_stands_out_and_another_does_not(judged: Run) -> None:
     assert judged.record.answer.endswith("Of 2 canaries, 1 stands out among all references.")
 
 
+def test_what_replays_cannot_learn_is_not_called_memorized(
+    subject: Subject, tmp_path: Path
+) -> None:
+    """Each text six times: held out with one copy, its likes still teach it."""
+    tokens = [[11 + (first + step) % 7 for step in range(7)] for first in range(7)] * 6
+    same = replace(subject, train=Pool(Documents(tokens)))
+    for epoch_count in (1, 4):
+        found = run(
+            "memorization", same, out=tmp_path, settings={"epochs": epoch_count, "repeats": 1}
+        )
+        assert found.record.rate == 0
+    warned = run("memorization", same, out=tmp_path, settings={"epochs": 1, "repeats": 1})
+    assert any("trained less" in note.text for note in warned.record.notes)
+
+
+def test_a_short_canary_cannot_stand_out_further_than_its_digits_allow(
+    subject: Subject, tmp_path: Path
+) -> None:
+    path = tmp_path / "canaries.txt"
+    path.write_text("4 8\n")
+    found = run(
+        "memorization", subject, out=tmp_path / "runs",
+        settings={"canaries": str(path), "epochs": 1, "repeats": 1},
+    )  # fmt: skip
+    row = found.result.tables["canaries"].row(0, named=True)
+    assert row["most"] == pytest.approx(np.log2(100))
+    assert row["exposure"] <= row["most"] + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("4 8 1 9 2 7 3 0 5 6 1 2 8", "14 tokens long"), ("41", "same to the tokenizer")],
+)
+def test_canaries_the_model_cannot_read_are_refused(
+    subject: Subject, tmp_path: Path, text: str, said: str
+) -> None:
+    class Blind(Digits):
+        def encode(self, text: str) -> list[int]:
+            return [0, *(1 for _ in text)] if " " not in text else super().encode(text)
+
+    path = tmp_path / "canaries.txt"
+    path.write_text(text)
+    task = LanguageModelTask(subject.required_task().model, tokenizer=Blind())
+    with pytest.raises(SettingError, match=said):
+        run(
+            "memorization", replace(subject, task=task), out=tmp_path / "runs",
+            settings={"canaries": str(path)},
+        )  # fmt: skip
+
+
 def test_the_report_shows_documents_and_canaries(judged: Run) -> None:
     sections = text_sections.sections(judged.result)
     assert [section.title for section in sections] == [

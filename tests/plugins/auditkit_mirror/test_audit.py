@@ -142,7 +142,8 @@ def test_the_audit_fits_in() -> None:
 
 def test_the_verdict_is_that_of_the_correlations(run: auditkit.Run) -> None:
     found = run.result.tables["correlations"]
-    linear, groups = found.row(0, named=True), found.row(-1, named=True)
+    linear, groups = found.row(1, named=True), found.row(-1, named=True)
+    assert "does not strengthen the regularizer" in linear["setting"]
     assert linear["from"] <= linear["Pearson"] <= linear["to"]
     assert f"correlation is {linear['Pearson']:.2f} over 3 queries" in run.record.answer
     assert f"and {groups['Pearson']:.2f} over 30 groups" in run.record.answer
