@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -76,6 +76,10 @@ class Plan:
         return f"{text}; retraining the whole model without groups of examples is left out."
 
 
+_OF_ALL = 0.8
+"""At most so many of the training examples are retrained in groups; the others may be queries."""
+
+
 def make_plan(
     *,
     budget: float,
@@ -119,10 +123,26 @@ def make_plan(
     for size in GROUP_ROWS:
         for groups, seeds in GROUP_CHOICES:
             seconds = group_seconds(size, groups, seeds, each * epochs)
-            if size <= 0.8 * examples and seconds <= left:
+            if size <= _OF_ALL * examples and seconds <= left:
                 return Plan(rows, costs[rows], size, groups, seeds, seconds, 0.0)
+    least = int(np.ceil(GROUP_ROWS[-1] / _OF_ALL))
+    if examples < least:
+        reason = f"that takes {least} training examples or more."
+        return Plan(rows, costs[rows], 0, 0, 0, 0.0, 0.0, reason)
     smallest = group_seconds(GROUP_ROWS[-1], *GROUP_CHOICES[-1], each * epochs)
-    return Plan(rows, costs[rows], 0, 0, 0, 0.0, (smallest + costs[rows]) / 60)
+    return Plan(rows, costs[rows], 0, 0, 0, 0.0, _needed(costs, smallest) / 60)
+
+
+def _needed(costs: Mapping[int, float], smallest: float) -> float:
+    """The least budget, in seconds, that leaves so many beside the linear model it allows."""
+    tried = {2 * smallest}  # at most half of a budget goes to the linear model
+    for cost in costs.values():
+        tried.add(max(2 * cost, cost + smallest))
+    for budget in sorted(tried):
+        allowed = [size for size, cost in costs.items() if cost <= 0.5 * budget]
+        if allowed and budget - costs[max(allowed)] >= smallest:
+            return budget
+    return max(tried)
 
 
 def convex_seconds(rows: int, features: int, columns: int, flops: float) -> float:

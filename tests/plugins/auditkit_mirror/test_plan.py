@@ -47,8 +47,20 @@ def test_what_the_budget_does_not_allow_is_left_out_and_priced() -> None:
     assert found.group_rows == 0
     assert found.more_minutes > 2
     assert "is left out" in found.sentence
-    again = plan(found.more_minutes * 1.1, example=1.0, examples=found.rows)
-    assert again.group_rows == GROUP_ROWS[-1]
+
+
+@pytest.mark.parametrize("budget", [0.5, 1, 2])
+@pytest.mark.parametrize("example", [3e-3, 0.1, 1.0])
+def test_the_budget_that_is_named_is_enough(budget: float, example: float) -> None:
+    found = plan(budget, example=example)
+    if not found.group_rows:
+        assert plan(found.more_minutes * 1.001, example=example).group_rows == GROUP_ROWS[-1]
+
+
+def test_a_pool_too_small_for_groups_is_told_so_whatever_the_budget() -> None:
+    found = plan(1_000, examples=100)
+    assert (found.group_rows, found.more_minutes) == (0, 0)
+    assert "training examples or more" in found.reason
 
 
 def test_a_model_that_cannot_be_retrained_is_not_priced() -> None:
