@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from benchmarks import memory, mislabel, real_input, truth
+from benchmarks import leakage_influence, leakage_real, memory, mislabel, real_input, truth
 from benchmarks.attribution import cost, lds, leakage
 from benchmarks.leakage import __main__ as planted_leaks
+from benchmarks.memorization import __main__ as memorization
 from benchmarks.mirror import __main__ as mirror
 
-for script in (mislabel, memory, real_input, truth, lds, leakage, cost, mirror, planted_leaks):
+SCRIPTS = (
+    mislabel, memory, real_input, truth, lds, leakage, cost,
+    planted_leaks, leakage_influence, leakage_real, memorization, mirror,
+)  # fmt: skip
+
+for script in SCRIPTS:
     script.main([], standalone_mode=False)
