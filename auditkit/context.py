@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
-from auditkit.errors import StoreError, UsageError
+from auditkit.errors import StoreError
 from auditkit.pool import Pool
 from auditkit.progress import SILENT, Progress
 from auditkit.results import Note, SelfCheck
 from auditkit.scores import Evaluation, Floats, Holdout, Planter, Ranking, Scores
-from auditkit.subject import Subject, Task
+from auditkit.subject import Subject, Task, no_model
 
 if TYPE_CHECKING:
     from auditkit.engine.response import Response
@@ -127,10 +127,7 @@ class AuditContext(Generic[S]):
             UsageError: the subject has no model.
         """
         if self.scoring is None:
-            raise UsageError(
-                f"The subject {self.subject.name} has no model to ask: give `Subject(task=...)`, "
-                "or leave out --no-model."
-            )
+            raise no_model(self.subject.name)
         return self.scoring
 
     @property

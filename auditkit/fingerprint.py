@@ -6,6 +6,7 @@ examples are stored, or on the order of a mapping's keys.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Protocol
@@ -57,6 +58,22 @@ def of_example(example: object) -> str:
     total = hashlib.sha256()
     _feed(total, example)
     return total.hexdigest()
+
+
+def described(value: object) -> str | int | float | None:
+    """A value in words: functions by their names, those of `functools.partial` by arguments too."""
+    if value is None or isinstance(value, str | int | float):
+        return value
+    if isinstance(value, functools.partial):
+        given = [
+            *map(described, value.args),
+            *(f"{k}={described(v)}" for k, v in value.keywords.items()),
+        ]
+        return f"{described(value.func)}({', '.join(map(str, given))})"
+    if isinstance(value, Tensor | Mapping | Sequence):
+        return of_example(value)
+    named = value if hasattr(value, "__qualname__") else type(value)
+    return f"{named.__module__}.{named.__qualname__}"
 
 
 def first_unstable(pool: Pool, *, tries: int = 8) -> str | None:

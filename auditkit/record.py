@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 
 from pydantic import ValidationError
@@ -77,10 +77,13 @@ def subject_record(subject: Subject, *, progress: Progress = SILENT) -> SubjectR
 def work_key(job: Job, about: SubjectRecord) -> str:
     """A name for the unfinished work of a run: the same whenever the run would be the same.
 
-    Queries count by their ids and examples, as the train pool does.
+    Queries count by their ids and examples, as the train pool does; the recipe by its fields.
     """
-    asked = job.subject.queries
+    asked, recipe = job.subject.queries, job.subject.recipe
     facts = {
+        "recipe": [fingerprint.described(getattr(recipe, each.name)) for each in fields(recipe)],
+        "task": about.task,
+        "device": job.device,
         "auditkit": version_of(DISTRIBUTION),
         "settings": job.settings.model_dump(mode="json"),
         "seed": job.seed,

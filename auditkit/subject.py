@@ -208,11 +208,16 @@ class Subject:
             UsageError: the subject has no model.
         """
         if self.task is None:
-            raise UsageError(
-                f"The subject {self.name} has no model, and this needs one: give "
-                "`Subject(task=...)`, or leave out --no-model."
-            )
+            raise no_model(self.name)
         return self.task
+
+
+def no_model(subject: str) -> UsageError:
+    """What is raised where a subject of that name has no model and one is needed."""
+    return UsageError(
+        f"The subject {subject} has no model, and this needs one: give `Subject(task=...)`, or "
+        "leave out --no-model."
+    )
 
 
 def _like(targets: Tensor, old: Batch) -> Tensor:

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from benchmarks import leakage_influence, leakage_real, memory, mislabel, real_input, truth
+from benchmarks import (
+    leakage_influence,
+    leakage_real,
+    memorization_texts,
+    memory,
+    mislabel,
+    real_input,
+    truth,
+)
 from benchmarks.attribution import cost, lds, leakage
 from benchmarks.leakage import __main__ as planted_leaks
 from benchmarks.memorization import __main__ as memorization
@@ -10,7 +18,8 @@ from benchmarks.mirror import __main__ as mirror
 
 SCRIPTS = (
     mislabel, memory, real_input, truth, lds, leakage, cost,
-    planted_leaks, leakage_influence, leakage_real, memorization, mirror,
+    planted_leaks, leakage_influence, leakage_real, memorization,
+    memorization_texts, mirror,
 )  # fmt: skip
 
 for script in SCRIPTS:

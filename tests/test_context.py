@@ -13,6 +13,7 @@ from auditkit import (
     AuditResult,
     Findings,
     Pool,
+    Recipe,
     Requirements,
     Settings,
     Subject,
@@ -67,8 +68,9 @@ def test_another_run_begins_anew(tmp_path: Path) -> None:
     interrupted(tmp_path, Subject(train=POOL), seed=1)
     interrupted(tmp_path, Subject(train=POOL, queries=POOL))
     interrupted(tmp_path, Subject(train=POOL.subset([0, 1])))
+    interrupted(tmp_path, Subject(train=POOL, recipe=Recipe(epochs=3)))
     interrupted(tmp_path, tiny_subject(examples=40, epochs=1))
-    assert len(list(tmp_path.iterdir())) == 5
+    assert len(list(tmp_path.iterdir())) == 6
 
 
 def test_a_subject_without_a_model_is_audited_and_recorded(tmp_path: Path) -> None:

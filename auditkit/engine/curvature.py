@@ -23,8 +23,9 @@ from auditkit.engine.kfac import Factors, Moments, Sums
 from auditkit.engine.layers import Dense, Part
 from auditkit.engine.outputs import shares_of
 from auditkit.engine.passes import Function, Weights, at_least_single
-from auditkit.engine.per_example import Reader, block_of
+from auditkit.engine.per_example import Reader
 from auditkit.engine.probes import Probes, make_probes
+from auditkit.engine.uses import block_of
 from auditkit.gradients import gradient
 from auditkit.pool import Pool
 from auditkit.progress import SILENT, Progress

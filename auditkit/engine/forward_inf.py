@@ -34,7 +34,7 @@ from auditkit.engine.calibration import check_sign, self_check
 from auditkit.engine.cost import Cost
 from auditkit.engine.holdout import hold_out
 from auditkit.engine.models import Models
-from auditkit.engine.passes import LocalExecutor, draws
+from auditkit.engine.passes import LocalExecutor
 from auditkit.engine.preconditioner import Choice
 from auditkit.engine.readings import evaluate, features
 from auditkit.engine.replay import ReplaySettings
@@ -48,7 +48,7 @@ from auditkit.engine.sides import (
     held_out_pull,
     make_sides,
 )
-from auditkit.engine.trials import check_loss, check_runs
+from auditkit.engine.trials import Trials
 from auditkit.engine.update import UpdateSettings
 from auditkit.errors import SettingError
 from auditkit.gradients import differentiable
@@ -159,8 +159,7 @@ class ForwardINF:
             progress=progress,
         )
         self._pulls: list[Tensor] = []  # shared with engines configured from this one
-        self._drawn: bool | None = None
-        self._checked = False
+        self._trials = Trials(task, self._models.trained, train, self._executor)
         self._sides = make_sides(
             task,
             measure=measure,
@@ -320,6 +319,7 @@ class ForwardINF:
             raise SettingError('Changes of tokens need an engine with train_measure="tokens".')
         pool = self.train if pool is None else pool
         with seeded(self.seed), differentiable():
+            self._try(self._sides, queries, pool)
             return self._scoring.token_changes(queries, np.arange(len(queries)), pool)
 
     def cost(self, queries: int, pool: Pool | None = None) -> Cost:
@@ -426,8 +426,7 @@ class ForwardINF:
         scoring = scoring or self._scoring
         scoring.advice = Advice()
         with seeded(self.seed), differentiable():
-            self._check(queries, pool)
-            self._alone_where_drawn(scoring.sides, queries)
+            self._try(scoring.sides, queries, pool)
             self._advise(scoring, pool, len(rows))
             yield from scoring.tiles(queries, list(rows.values()), pool)
         updates = len(rows) * len(self._models)
@@ -435,32 +434,11 @@ class ForwardINF:
             if self._warn is not None:
                 self._warn(sentence)
 
-    def _check(self, queries: Pool, pool: Pool) -> None:
-        """Try the model on the first examples, and once on the train pool's loss."""
-        model = self._models.trained
-        if not self._checked:
-            check_loss(self.task, model, self.train, self.device)
-            self._checked = True
-        for name, one in (("queries", queries), ("pool", pool)):
-            check_runs(self.task, model, one, self.device, what=name)
-
-    def _alone_where_drawn(self, sides: Sides, queries: Pool) -> None:
-        """Passes of one example each, if a measure draws numbers: they are then the example's own.
-
-        In a batch they would depend on what else is in it.
-        """
-        model, device = self._models.trained, self.device
-        if self._drawn is None:
-            asked = draws(sides.query, model, queries, device)
-            self._drawn = asked or draws(sides.train, model, self.train, device)
-            if self._drawn:
-                self._executor.batch_size = 1
-                if self._warn is not None:
-                    self._warn(
-                        "The task's measure draws random numbers: examples are measured one at a "
-                        "time, so that each has its own; draw them by the example in the task to "
-                        "be faster."
-                    )
+    def _try(self, sides: Sides, queries: Pool, pool: Pool) -> None:
+        """Try the model before anything is computed, and say what must be known of it."""
+        said = self._trials.of(sides.query, sides.train, queries=queries, pool=pool)
+        if said is not None and self._warn is not None:
+            self._warn(said)
 
     def _advise(self, scoring: Scoring, pool: Pool, rows: int) -> None:
         """Say so where first-order scores would be much cheaper."""

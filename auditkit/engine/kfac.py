@@ -19,7 +19,7 @@ from torch import Tensor
 
 from auditkit.engine.layers import Dense
 from auditkit.engine.passes import at_least_single
-from auditkit.engine.per_example import Use
+from auditkit.engine.uses import Use
 
 
 @dataclass(frozen=True)

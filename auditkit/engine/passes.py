@@ -207,8 +207,12 @@ def common_numbers(pool: Pool, positions: Positions) -> Iterator[None]:
 
 @contextmanager
 def unmoved_generators() -> Iterator[None]:
-    """Afterwards, torch's global generators stand where they stood before."""
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+    """Afterwards, torch's global generators stand where they stood before.
+
+    Those of accelerators only where one is in use: asking about them would start it.
+    """
+    started = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]  # as in torch
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if started else ()):
         yield
 
 

@@ -10,9 +10,8 @@ only some of a batch's examples (an expert) is differentiated the other way for 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias, cast
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,67 +19,26 @@ from torch import Tensor, nn
 
 from auditkit.batches import collate, mapped, sliced
 from auditkit.checks import per_example
-from auditkit.engine.blocks import Block, Outer, Written
+from auditkit.engine.blocks import Block, Written
 from auditkit.engine.layers import Layer, Part, readable
 from auditkit.engine.passes import (
     Function,
-    at_least_single,
     call,
     out_of_memory,
     unmoved_generators,
 )
+from auditkit.engine.uses import Reading, block_of, inner, read
 from auditkit.gradients import gradient, plain_kernels
 from auditkit.pool import Pool, Positions
 
 if TYPE_CHECKING:
     from auditkit.subject import Batch
 
-Hook: TypeAlias = Callable[[nn.Module, tuple[Tensor, ...], Mapping[str, Tensor], Tensor], Tensor]
-
 _AGREE = 1e-2
 _COMPARED = 4
 """Examples, spread over the pool, on which the ways of reading are compared."""
 
-_AT_ONCE = 2**22
-"""How many numbers of written-out gradients are held for products: 16 MiB in single precision."""
-
 _FAILS = (RuntimeError, ValueError, TypeError, NotImplementedError)
-
-
-@dataclass
-class Use:
-    """One use of a layer in a forward pass: its input, and the slope at its output."""
-
-    value: Tensor
-    slope: Tensor | None = None
-
-
-@dataclass(frozen=True)
-class Reading:
-    """One batch, read.
-
-    Attributes:
-        values: what the function gave, [n].
-        uses: by layer, each of its uses that bore on the values.
-    """
-
-    values: Tensor
-    uses: Mapping[Layer, Sequence[Use]]
-
-    @property
-    def whole(self) -> dict[Layer, Sequence[Use]]:
-        """Uses of the layers that saw every example each time."""
-        return {own: uses for own, uses in self.uses.items() if own not in self.partial}
-
-    @property
-    def partial(self) -> list[Layer]:
-        """Layers that saw some of the examples, or something else, at their first axis."""
-        count = len(self.values)
-        return [
-            layer
-            for layer, uses in self.uses.items()
-            if any(not len(use.value) == _length(use.slope) == count for use in uses)
-        ]
 
 
 class Reader:
@@ -126,7 +84,7 @@ class Reader:
         with unmoved_generators():  # the rest is then differentiated at the same numbers
             reading = self.read(function, batch)
         found: dict[Part, Block] = {
-            layer: block_of(layer, uses) for layer, uses in reading.whole.items()
+            layer: block_of(layer, uses) for layer, uses in reading.uses.items()
         }
         others = [*reading.partial, *([self.rest] if self.rest else [])]
         return reading.values, found | self._others(function, batch, len(reading.values), others)
@@ -141,8 +99,8 @@ class Reader:
         with unmoved_generators():  # the rest is then differentiated at the same numbers
             reading = self.read(function, batch)
         found = [
-            _inner(layer, uses, directions[layer])
-            for layer, uses in reading.whole.items()
+            inner(layer, uses, directions[layer])
+            for layer, uses in reading.uses.items()
             if layer in directions
         ]
         others = [*reading.partial, *([self.rest] if self.rest else [])]
@@ -155,29 +113,8 @@ class Reader:
         return reading.values, torch.stack(found).sum(dim=0)
 
     def read(self, function: Function, batch: Batch) -> Reading:
-        """Run the function once, forward and backward, and keep what the layers saw.
-
-        Gradients by weights are never computed: the weights are held fixed, and the slopes alone
-        are sent back.
-        """
-        fixed = {name: weight.detach() for name, weight in self.model.named_parameters()}
-        probe = torch.zeros((), requires_grad=True, device=next(iter(fixed.values())).device)
-        uses: dict[Layer, list[Use]] = {layer: [] for layer in self.layers}
-        hooks = [
-            layer.module.register_forward_hook(_watch(uses[layer], probe), with_kwargs=True)
-            for layer in self.layers
-        ]
-        try:
-            values = call(function, self.model, batch, fixed)
-            if values.requires_grad:
-                torch.autograd.grad(values.sum(), probe, allow_unused=True)
-        finally:
-            for hook in hooks:
-                hook.remove()
-        seen = {
-            layer: [use for use in found if use.slope is not None] for layer, found in uses.items()
-        }
-        return Reading(values.detach(), {layer: found for layer, found in seen.items() if found})
+        """What the layers that are read off saw in one pass."""
+        return read(function, self.model, batch, self.layers)
 
     def _others(
         self, function: Function, batch: Batch, count: int, parts: Sequence[Part]
@@ -258,60 +195,8 @@ class Reader:
         return agreeing
 
 
-def block_of(layer: Layer, uses: Sequence[Use]) -> Block:
-    """The gradients of all uses of a layer, in single precision at least."""
-    blocks = []
-    for use in uses:
-        slope = cast(Tensor, use.slope)
-        slope = slope.to(at_least_single(slope.dtype))
-        value = use.value.to(slope.dtype) if use.value.is_floating_point() else use.value
-        blocks.append(layer.block(value, slope))
-    if len(blocks) == 1:
-        return blocks[0]
-    return Written(torch.stack([block.written() for block in blocks]).sum(dim=0))
-
-
-def _inner(layer: Layer, uses: Sequence[Use], directions: Block) -> Tensor:
-    """Gradients of a layer times directions, [n, q], in pieces that stay in the cache."""
-    size = sum(shape.numel() for shape in layer.weights.values())
-    count, at_once = len(uses[0].value), max(_AT_ONCE // size, 1)
-    pieces = []
-    for start in range(0, count, at_once):
-        where = slice(start, start + at_once)
-        some = [Use(use.value[where], cast(Tensor, use.slope)[where]) for use in uses]
-        block = block_of(layer, some)
-        if isinstance(block, Outer):  # nothing is written down: all at once
-            return block_of(layer, uses).inner(directions)
-        pieces.append(block.inner(directions))
-    return torch.cat(pieces)
-
-
 def _trainable(model: nn.Module) -> dict[str, Tensor]:
     return {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
-
-
-def _watch(uses: list[Use], probe: Tensor) -> Hook:
-    """A forward hook that keeps the input and asks for the slope at the output."""
-
-    def hook(
-        _: nn.Module,
-        arguments: tuple[Tensor, ...],
-        named: Mapping[str, Tensor],
-        output: Tensor,
-    ) -> Tensor:
-        value = arguments[0] if arguments else named["input"]
-        use = Use(value.detach())
-        # In precision of the output: the probe adds nothing and makes it differentiable.
-        watched = output if output.requires_grad else output + probe.to(output.dtype)
-        if not watched.requires_grad:  # run without gradients: it does not bear on the values
-            return output
-        watched.register_hook(  # type: ignore[no-untyped-call]  # as in torch
-            lambda slope: setattr(use, "slope", slope.detach())
-        )
-        uses.append(use)
-        return watched
-
-    return hook
 
 
 def _agrees(
@@ -335,10 +220,6 @@ def _same(layer: Layer, found: Tensor | None, row: int, alone: Mapping[str, Tens
     return (
         difference <= _AGREE * sum(float(_dense(alone[name]).abs().sum()) for name in names) + 1e-12
     )
-
-
-def _length(slope: Tensor | None) -> int:
-    return 0 if slope is None else len(slope)
 
 
 def _dense(part: Tensor) -> Tensor:

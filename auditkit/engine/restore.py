@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from auditkit.batches import collate
+from auditkit.engine.passes import common_numbers, out_of_memory
 from auditkit.errors import SettingError, TaskError
 from auditkit.pool import Pool
 from auditkit.subject import Task
@@ -50,12 +51,13 @@ def in_single(model: nn.Module, task: Task, train: Pool, device: torch.device) -
     halves = (torch.bfloat16, torch.float16)
     if not any(weight.dtype in halves for weight in model.parameters()):
         return model
-    single = copy.deepcopy(model).float()
-    first = collate(train, np.zeros(1, dtype=np.int64), device=device)
+    single, first = copy.deepcopy(model).float(), np.zeros(1, dtype=np.int64)
     try:
-        with torch.no_grad():
-            task.loss(single, first)
-    except RuntimeError:  # the task casts its inputs to half precision itself
+        with torch.no_grad(), common_numbers(train, first):
+            task.loss(single, collate(train, first, device=device))
+    except RuntimeError as error:  # the task casts its inputs to half precision itself
+        if out_of_memory(error):
+            raise
         return model
     return single
 

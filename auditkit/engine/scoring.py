@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -25,13 +24,11 @@ from auditkit.engine.per_example import Reader
 from auditkit.engine.products import own_products, products, query_directions
 from auditkit.engine.response import Response, Responses
 from auditkit.engine.sides import Sides
-from auditkit.engine.sphere import away
 from auditkit.engine.token_response import TokenResponses
-from auditkit.engine.update import Query, Update, make_update
+from auditkit.engine.updates import Updates
 from auditkit.errors import SettingError
 from auditkit.pool import Pool, Positions
 from auditkit.progress import Progress
-from auditkit.seeds import stream
 from auditkit.subject import Task
 
 _HELD = 2**22
@@ -40,10 +37,6 @@ _HELD = 2**22
 
 _HELD_TOGETHER = 2**26
 """The same where one pass over the pool serves all queries of a block: 256 MiB."""
-
-
-_UNIT_SAMPLE = 2_048
-"""How many training examples' losses make the unit of a rise."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +58,7 @@ class Scoring:
     """Scores queries on pools; see the module's docstring.
 
     Args:
-        task: for its losses, which replayed examples are measured by.
+        task: for its losses, and the measure of its tokens.
         train: the train pool; its size is what scores are divided by.
         models: the model and its checkpoints, and their preconditioners.
         sides: what is measured, and how.
@@ -86,12 +79,12 @@ class Scoring:
         seed: int,
     ) -> None:
         self.task, self.train, self.models, self.sides = task, train, models, sides
-        self._executor, self._progress, self._seed = executor, progress, seed
+        self._executor, self._progress = executor, progress
         self._bases: WeakKeyDictionary[Pool, dict[int, Tensor]] = WeakKeyDictionary()
         self._token_bases: WeakKeyDictionary[Pool, dict[int, list[Tensor]]] = WeakKeyDictionary()
         self._own: WeakKeyDictionary[Pool, dict[int, Tensor]] = WeakKeyDictionary()
         self.advice = Advice()
-        self._mean_loss: float | None = None
+        self._updates = Updates(task, train, models, sides, executor=executor, seed=seed)
 
     def tiles(self, queries: Pool, rows: Sequence[Positions], pool: Pool) -> Iterator[Tile]:
         """Scores of each row of queries on the pool, block by block.
@@ -159,7 +152,7 @@ class Scoring:
             what=self.sides.train_name,
         )
         base = self._base(responses, one, pool) if way == "finite" else None
-        updates = self._updates(one, queries, rows, length=way == "finite")
+        updates = self._updates.of(one, queries, rows, length=way == "finite", advice=self.advice)
         if base is None:
             found, steps = responses.tangents([own.direction for own in updates]), [0.0] * len(rows)
         else:
@@ -178,7 +171,7 @@ class Scoring:
         found: list[npt.NDArray[np.float64]] = []
         total = 0.0
         for one in self.models.weighed():
-            [update] = self._updates(one, queries, [row], length=True)
+            [update] = self._updates.of(one, queries, [row], length=True, advice=self.advice)
             responses, base = self._tokens(one, pool)
             changes = responses.changes(update.moved(one.model), base)
             scale = one.weight / (update.step * len(self.train))
@@ -191,7 +184,7 @@ class Scoring:
         self, one: Weighed, queries: Pool, rows: list[Positions], pool: Pool
     ) -> tuple[Tensor, list[float]]:
         responses, base = self._tokens(one, pool)
-        updates = self._updates(one, queries, rows, length=True)
+        updates = self._updates.of(one, queries, rows, length=True, advice=self.advice)
         moved = responses.largest([own.moved(one.model) for own in updates], base)
         steps = [own.step for own in updates]
         lengths = torch.tensor(steps, dtype=torch.float64)
@@ -221,74 +214,6 @@ class Scoring:
         )
         found = products(self.sides.train, reader, pool, directions, executor=self._executor)
         return found / len(self.train), [0.0] * len(rows)
-
-    def _updates(
-        self, one: Weighed, queries: Pool, rows: list[Positions], *, length: bool
-    ) -> list[Update]:
-        """The update of each row: directions of all of them at once, then each one's step."""
-        rise = self.sides.rise * self._unit() if length else 0.0
-        asked = [self._query(one, queries, positions) for positions in rows]
-        slopes = [query.gradient() for query in asked]
-        solve = self.models.chosen(one).solve
-        stacked = {name: torch.stack([own[name] for own in slopes]) for name in slopes[0]}
-        solved = solve(stacked)
-        found = []
-        for row, query in enumerate(asked):
-            direction = {name: part[row] for name, part in solved.items()}
-            if not length:
-                found.append(Update(direction, 1.0, 0.0))
-                continue
-            update = make_update(
-                query,
-                direction,
-                slopes[row],
-                precondition=solve,
-                rise=rise,
-                settings=self.sides.update,
-                replayed=partial(self._replayed, one),
-            )
-            self.advice.short += update.rise < rise
-            found.append(update)
-        return found
-
-    def _unit(self) -> float:
-        """What a rise of 1 is: one nat; elsewhere the mean loss of the training examples.
-
-        A squared error has the unit of its targets, so a number alone would say nothing.
-        """
-        if self.task.likelihood in ("categorical", "tokens"):
-            return 1.0
-        if self._mean_loss is None:
-            count = min(_UNIT_SAMPLE, len(self.train))
-            places = np.unique(np.linspace(0, len(self.train) - 1, count).astype(np.int64))
-            losses = self._executor.measure(
-                self.task.loss, self.models.trained, self.train, positions=places
-            )
-            mean = float(losses.double().abs().mean())
-            self._mean_loss = mean if mean > 0 else 1.0
-        return self._mean_loss
-
-    def _query(self, one: Weighed, queries: Pool, positions: Positions) -> Query:
-        query = Query(
-            self.sides.query, one.model, queries, positions, self._executor, self._executor.device
-        )
-        radius = self.sides.update.sphere
-        if radius is None:
-            return query
-        return away(query, self.task.loss, radius=radius, seed=self._seed)
-
-    def _replayed(self, one: Weighed, number: int) -> Query:
-        """Training examples of one move of an update, measured by their loss."""
-        count = min(self.sides.update.replay, len(self.train))
-        places = stream(self._seed, f"replayed {number}").permutation(len(self.train))[:count]
-        return Query(
-            self.task.loss,
-            one.model,
-            self.train,
-            np.sort(places),
-            self._executor,
-            self._executor.device,
-        )
 
     def _base(self, responses: Responses, one: Weighed, pool: Pool) -> Tensor:
         """The unmoved measure of the pool, taken once per model."""

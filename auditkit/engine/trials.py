@@ -8,12 +8,55 @@ from torch import nn
 
 from auditkit.batches import collate
 from auditkit.checks import per_example
-from auditkit.engine.passes import common_numbers, out_of_memory
+from auditkit.engine.passes import Function, LocalExecutor, common_numbers, draws, out_of_memory
 from auditkit.errors import ReducedLossError, TaskError
 from auditkit.pool import Pool
 from auditkit.subject import Task
 
 _COMPARED = 4
+
+
+class Trials:
+    """What is tried once, before the first scores, and of every pool that is given.
+
+    Args:
+        task: gives the loss.
+        model: the engine's copy of the trained model.
+        train: the train pool.
+        executor: runs the passes; its batches become single examples where a measure draws.
+    """
+
+    def __init__(self, task: Task, model: nn.Module, train: Pool, executor: LocalExecutor) -> None:
+        self._task, self._model, self._train = task, model, train
+        self._executor = executor
+        self._sound, self._drew = False, False
+        self._asked: set[Function] = set()
+
+    def of(self, *measures: Function, queries: Pool, pool: Pool) -> str | None:
+        """Try everything; a sentence the first time, where a measure draws random numbers.
+
+        What is drawn in a batch depends on what else is in it. So passes are then of one example
+        each, and the numbers its own.
+
+        Raises:
+            ReducedLossError: the loss is not each example's own.
+            TaskError: the model cannot be run on the first example of a pool.
+        """
+        device = self._executor.device
+        if not self._sound:
+            check_loss(self._task, self._model, self._train, device)
+            self._sound = True
+        for name, one in (("queries", queries), ("pool", pool)):
+            if one is not self._train:
+                check_runs(self._task, self._model, one, device, what=name)
+        asked, self._asked = set(measures) - self._asked, self._asked | set(measures)
+        if self._drew or not any(draws(one, self._model, self._train, device) for one in asked):
+            return None
+        self._drew, self._executor.batch_size = True, 1
+        return (
+            "The task's measure draws random numbers: examples are measured one at a time, so that "
+            "each has its own; draw them by the example in the task to be faster."
+        )
 
 
 def check_runs(

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from auditkit.errors import PoolError, SettingError, SubjectReferenceError, UnreadableError
+from auditkit.errors import (
+    ColumnError,
+    PoolError,
+    SettingError,
+    SubjectReferenceError,
+    UnreadableError,
+    did_you_mean,
+)
 from auditkit.pool import Pool
 from auditkit.preview import ImagePreview, Preview, TextPreview, row_preview
 from auditkit.progress import SILENT, Progress
@@ -130,12 +137,18 @@ def _image_pool(decoded: Decoded) -> Pool:
 
 def _tables(path: Path, options: SourceOptions) -> Subject:
     frame = _frame(path, options)
+    second = None if options.evaluation is None else _second(options.evaluation, options)
+    _check_dropped(options, path, frame, second)
     apart = [name for name in (options.label, options.id) if name is not None]
     for name in apart:
         column(frame, name, table=path.name, role="labels" if name == options.label else "ids")
     features = frame.drop(apart)
     columns = choose(
-        features, dtypes=dtypes_of(features), apart=(), drop=options.drop, text=options.text
+        features,
+        dtypes=dtypes_of(features),
+        apart=(),
+        drop=[name for name in options.drop if name in features.columns],
+        text=options.text,
     )
     if not columns.features:
         raise SettingError(
@@ -144,13 +157,13 @@ def _tables(path: Path, options: SourceOptions) -> Subject:
         )
     sentences = [f"{frame.height:,} rows of {path.name}.", *columns.sentences]
     queries = None
-    if options.evaluation is not None:
+    if options.evaluation is not None and second is not None:
         other = options.evaluation
-        if other.suffix.lower() not in TABLE_SUFFIXES or not other.is_file():
-            raise _of_another_kind(other, f"a table ({', '.join(TABLE_SUFFIXES)})")
-        queries = _table_pool(_matched(_frame(other, options), frame, columns, other), options,
-                              columns, other)  # fmt: skip
+        queries = _table_pool(_matched(second, frame, columns, other), options, columns, other)
         sentences.append(f"{len(queries):,} rows of {other.name} are the queries.")
+        unknown = [name for name in second.columns if name not in {*frame.columns, *options.drop}]
+        if unknown:
+            sentences.append(f"Not compared, since {path.name} has none: {', '.join(unknown)}.")
         if options.label is not None and queries.label is None:
             sentences.append(f"{other.name} has no column {options.label!r}: it has no labels.")
     return Subject(
@@ -162,13 +175,31 @@ def _tables(path: Path, options: SourceOptions) -> Subject:
 
 
 def _frame(path: Path, options: SourceOptions) -> pl.DataFrame:
-    """The rows with few types; the columns that options name are there."""
+    """The rows with few types; the column of free text that options name is there."""
     frame = read_frame(path, verbatim=[options.id])
-    for name, role in ((options.text, "free text"), *((name, "--drop") for name in options.drop)):
-        if name is not None:
-            column(frame, name, table=path.name, role=role)
+    if options.text is not None:
+        column(frame, options.text, table=path.name, role="free text")
     rest = plain(frame.drop([] if options.id is None else [options.id], strict=False))
     return frame.with_columns(rest.iter_columns())
+
+
+def _second(path: Path, options: SourceOptions) -> pl.DataFrame:
+    if path.suffix.lower() not in TABLE_SUFFIXES or not path.is_file():
+        raise _of_another_kind(path, f"a table ({', '.join(TABLE_SUFFIXES)})")
+    return _frame(path, options)
+
+
+def _check_dropped(
+    options: SourceOptions, path: Path, first: pl.DataFrame, second: pl.DataFrame | None
+) -> None:
+    """Refuse to drop a column that neither table has."""
+    known = [*first.columns, *(() if second is None else second.columns)]
+    for name in options.drop:
+        if name not in known:
+            raise ColumnError(
+                f"{path.name}{'' if second is None else ' and the second table'} has no column "
+                f"{name!r} for --drop: {did_you_mean(name, known)}"
+            )
 
 
 def _matched(
@@ -177,13 +208,23 @@ def _matched(
     """The rows with the compared columns of the types they have in the first table."""
     cast = [
         cast_column(
-            column(frame, name, table=path.name, role="comparison with the first table"),
+            _compared(frame, name, path),
             first.schema[name],
             path.name,
         )
         for name in columns.features
     ]
     return frame.with_columns(cast)
+
+
+def _compared(frame: pl.DataFrame, name: str, path: Path) -> pl.Series:
+    if name not in frame.columns:
+        raise ColumnError(
+            f"{path.name} has no column {name!r} for comparison with the first table: "
+            f"{did_you_mean(name, frame.columns).rstrip('?.')}; or name it with --drop, or with "
+            "--label if it holds the labels."
+        )
+    return frame.get_column(name)
 
 
 def _table_pool(

@@ -66,7 +66,7 @@ class LanguageModelTask(Task):
             scores = predict(model, {**_named(inputs), "labels": labels})
             targets = labels
         else:
-            scores, targets = predict(model, inputs)[:, :-1], labels[:, 1:]
+            scores, targets = self.next_token(model, inputs)[:, :-1], labels[:, 1:]
         if scores.ndim != 3 or scores.shape[:2] != targets.shape:
             raise TaskError(
                 f"The model gives scores of shape {tuple(scores.shape)} for tokens of shape "
@@ -74,6 +74,10 @@ class LanguageModelTask(Task):
             )
         _check(targets, vocabulary=scores.shape[2])
         return scores, targets
+
+    def next_token(self, model: nn.Module, inputs: Batch) -> Tensor:
+        """Scores for the token after each of the inputs', float [batch, token, vocabulary]."""
+        return predict(model, inputs)
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Mean cross-entropy per document over its counted tokens, in nats, [batch]."""

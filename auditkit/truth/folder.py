@@ -10,17 +10,15 @@ more subsets or seeds can be asked for later.
 
 from __future__ import annotations
 
-import functools
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import BinaryIO, TypeAlias, Union
 
 import numpy as np
 import numpy.typing as npt
-from torch import Tensor
 
 from auditkit import fingerprint
 from auditkit.errors import StoreError
@@ -133,9 +131,9 @@ def facts(retraining: Retraining, *, progress: Progress) -> Facts:
         "train pool": fingerprint.of_pool(retraining.train, progress=progress),
         "queries": fingerprint.of_pool(retraining.asked, progress=progress),
         "measure": retraining.measure_name,
-        "fresh": _plain(retraining.fresh),
+        "fresh": fingerprint.described(retraining.fresh),
         **{name: fingerprint.of_example(value) for name, value in given.items()},
-        **{each.name: _plain(getattr(recipe, each.name)) for each in fields(recipe)},
+        **{each.name: fingerprint.described(getattr(recipe, each.name)) for each in fields(recipe)},
     }
 
 
@@ -143,23 +141,11 @@ def _settings(task: Task) -> str:
     """The sum of what the task keeps beside its model."""
     return fingerprint.of_example(
         {
-            name: value if not callable(value) else _plain(value)
+            name: value if not callable(value) else fingerprint.described(value)
             for name, value in vars(task).items()
             if value is not task.model and not name.startswith("_")
         }
     )
-
-
-def _plain(value: object) -> str | int | float | None:
-    if value is None or isinstance(value, str | int | float):
-        return value
-    if isinstance(value, functools.partial):
-        given = [*map(_plain, value.args), *(f"{k}={_plain(v)}" for k, v in value.keywords.items())]
-        return f"{_plain(value.func)}({', '.join(map(str, given))})"
-    if isinstance(value, Tensor | Mapping | Sequence):
-        return fingerprint.of_example(value)
-    named = value if hasattr(value, "__qualname__") else type(value)
-    return f"{named.__module__}.{named.__qualname__}"
 
 
 def _key(leg: Leg) -> str:

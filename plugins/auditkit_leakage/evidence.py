@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -133,9 +134,10 @@ def gather(
     else:
         found, judged = find(train, evaluation, progress=progress), evaluation
     best = best_of(found, len(judged))
-    distances, recovery = _plant(train, random, seed, progress)
-    codes = _codes(train)
-    poor, poor_train = _poor(train, judged, best.identical)
+    sums = list(digests(train))
+    distances, recovery = _plant(train, sums, random, seed=seed, progress=progress)
+    codes = _codes(sums)
+    poor, poor_train = _poor(train, judged, sums, best.identical)
     return Evidence(
         found=found,
         best=best,
@@ -187,7 +189,12 @@ def _null(
 
 
 def _plant(
-    train: Content, random: np.random.Generator, seed: int, progress: Progress
+    train: Content,
+    sums: Sequence[bytes],
+    random: np.random.Generator,
+    *,
+    seed: int,
+    progress: Progress,
 ) -> tuple[Floats, pl.DataFrame]:
     """Distances of altered copies to their originals, and how many of each kind are found.
 
@@ -196,7 +203,6 @@ def _plant(
     positions = np.sort(random.permutation(len(train))[:_PLANTED])
     copies, kinds = planted(train, positions, seed=seed)
     best = best_of(find(train, copies, progress=progress), len(copies))
-    sums = list(digests(train))
     right = np.array(
         [
             place >= 0 and sums[place] == sums[origin]
@@ -216,38 +222,43 @@ def _finite(distance: Floats) -> Floats:
     return kept
 
 
-def _codes(train: Content) -> Positions:
+def _codes(sums: Sequence[bytes]) -> Positions:
     """A number for each content, [train]."""
-    sums = pl.Series(list(digests(train)), dtype=pl.Binary())
-    codes: Positions = sums.rank("dense").to_numpy().astype(np.int64)
+    codes: Positions = pl.Series(sums, dtype=pl.Binary()).rank("dense").to_numpy().astype(np.int64)
     return codes
 
 
-def _poor(train: Content, evaluation: Content, identical: Bools) -> tuple[Bools, Bools]:
+def _poor(
+    train: Content, evaluation: Content, sums: Sequence[bytes], identical: Bools
+) -> tuple[Bools, Bools]:
     """Which content may coincide by chance: of evaluation examples and of training examples.
 
     Where nothing is identical nothing is asked, since nothing follows.
     """
-    nothing = np.zeros(len(evaluation), dtype=bool), np.zeros(len(train), dtype=bool)
     if not identical.any():
-        return nothing
-    sizes = {"train": len(train), "evaluation": len(evaluation)}
-    times = Counter(digests(train))
-    return (
-        is_poor(_recurring(_bits(evaluation, train), evaluation, times), **sizes),
-        is_poor(_recurring(_bits(train, train), train, times), **sizes),
+        return np.zeros(len(evaluation), dtype=bool), np.zeros(len(train), dtype=bool)
+    times = Counter(sums)
+    asked = sums if evaluation is train else list(digests(evaluation))
+    ours, theirs = (
+        is_poor(
+            _recurring(_bits(content, train), own, times),
+            train=len(train),
+            evaluation=len(evaluation),
+        )
+        for content, own in ((train, sums), (evaluation, asked))
     )
+    return theirs, ours
 
 
-def _recurring(bits: Floats, content: Content, times: Counter[bytes]) -> Floats:
-    """At most as many bits as say how often the content recurs in the train pool.
+def _recurring(bits: Floats, sums: Sequence[bytes], times: Counter[bytes]) -> Floats:
+    """At most as many bits as say how often each content recurs in the train pool.
 
     What stands there three times or more is common, whatever its length; a single duplicate
     excuses nothing.
     """
-    total = times.total()
-    known = np.array([times[own] for own in digests(content)])
-    return np.where(known >= _COMMON, np.minimum(bits, np.log2(total / np.maximum(known, 1))), bits)
+    known = np.array([times[own] for own in sums])
+    rarity = np.log2(times.total() / np.maximum(known, 1))
+    return np.where(known >= _COMMON, np.minimum(bits, rarity), bits)
 
 
 def _bits(content: Content, train: Content) -> Floats:

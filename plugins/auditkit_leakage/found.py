@@ -20,7 +20,7 @@ class Found:
         train: int64 [pair], positions in the training set.
         kind: how the two differ, in words: "identical", "shift", "crop", "flip", "brightness",
             "noise/compression", "case/punctuation", "truncation", "changed words", "changed cell",
-            "rounding", "features", or "near image", "near text", "near row" where no single
+            "rounding", or "near image", "near text", "near row" where no single
             alteration explains it.
         similarity: float64 [pair] in [0, 1], 1 for identical.
         distance: float64 [pair], after the best alignment, over that of the evaluation example's
@@ -36,21 +36,15 @@ class Found:
     def __len__(self) -> int:
         return len(self.evaluation)
 
-    def nearest(self, count: int, *, always: Indices | None = None) -> Found:
-        """At most `count` training examples for each evaluation example, each pair once.
-
-        Args:
-            count: how many.
-            always: int64 [evaluation]; a training example of each that is kept beside.
-        """
+    def nearest(self, count: int) -> Found:
+        """At most `count` training examples for each evaluation example, each pair once."""
         order = np.lexsort((self.train, -self.similarity, self.distance, self.evaluation))
         seen: set[tuple[int, int]] = set()
         taken: dict[int, int] = {}
         kept = []
         for place in order.tolist():
             query, known = int(self.evaluation[place]), int(self.train[place])
-            wanted = always is not None and always[query] == known
-            if (taken.get(query, 0) < count or wanted) and (query, known) not in seen:
+            if taken.get(query, 0) < count and (query, known) not in seen:
                 seen.add((query, known))
                 taken[query] = taken.get(query, 0) + 1
                 kept.append(place)
@@ -77,23 +71,14 @@ class Found:
         )
 
 
-def chosen(table: Indices, count: int, proposed: Indices | None) -> npt.NDArray[np.bool_]:
-    """Which candidates to give: the first `count` of each query, and what was proposed first.
+def chosen(table: Indices, count: int) -> npt.NDArray[np.bool_]:
+    """Which candidates to give: the first `count` of each query.
 
     Args:
         table: int64 [query, candidate], best first; -1 for none.
         count: how many to give.
-        proposed: int64 [query, k], or None.
     """
-    mask = np.broadcast_to(np.arange(table.shape[1]) < count, table.shape)
-    if proposed is not None:
-        mask = mask | (table == proposed[:, :1])
-    return mask & (table >= 0)
-
-
-def first_of(proposed: Indices | None) -> Indices | None:
-    """The first proposal for each query, [query]."""
-    return None if proposed is None else proposed[:, 0]
+    return (np.arange(table.shape[1]) < count) & (table >= 0)
 
 
 def once(table: Indices) -> Indices:

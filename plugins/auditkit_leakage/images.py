@@ -13,7 +13,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from auditkit_leakage.found import Found, chosen, first_of, once
+from auditkit_leakage.found import Found, chosen, once
 from auditkit_leakage.neighbours import Indices
 from auditkit_leakage.probes import Grid, Placed
 from auditkit_leakage.registration import Compared, Numbers, Parts, Registration
@@ -72,7 +72,6 @@ def find_images(
     train: Images,
     queries: Images,
     *,
-    proposed: Indices | None = None,
     same_pool: bool = False,
     neighbours: int = 3,
     seed: int = 0,
@@ -82,29 +81,28 @@ def find_images(
     Args:
         train: the training images.
         queries: the evaluation images.
-        proposed: int64 [query, k], training images to look at besides; -1 for none.
         same_pool: the two are the same; an image is not paired with itself.
         neighbours: how many pairs to give for each query.
         seed: for the altered views that the coarse search learns from.
     """
     side = max(working_side(train), working_side(queries))
     known, asked = _same_colours(to_planes(train, side), to_planes(queries, side))
-    placed = _placed(known, asked, proposed, same_pool=same_pool, seed=seed)
+    placed = _placed(known, asked, same_pool=same_pool, seed=seed)
     laid = _Laid(placed, asked, known)
     usual = _usual(laid.compare(_farther(placed.train)))
-    laid.align(chosen(placed.train, _ALIGNED, proposed), steps=1)
+    laid.align(chosen(placed.train, _ALIGNED), steps=1)
 
     order = np.argsort(laid.unlike, axis=1, kind="stable")
     ranked = np.take_along_axis(placed.train, order, axis=1)
     best = np.zeros(order.shape, dtype=bool)
-    np.put_along_axis(best, order, chosen(ranked, max(_FINE, neighbours), proposed), axis=1)
+    np.put_along_axis(best, order, chosen(ranked, max(_FINE, neighbours)), axis=1)
     exact = laid.align(best, steps=3)
 
     rows = np.nonzero(best)[0].astype(np.int64)
     distance = exact.unlike / usual[rows]
     kinds = _kinds(exact, placed.flipped[best], distance, side)
     found = Found(rows, placed.train[best], kinds, 1.0 - exact.unlike, distance)
-    return found.nearest(neighbours, always=first_of(proposed))
+    return found.nearest(neighbours)
 
 
 def _same_colours(one: Planes, other: Planes) -> tuple[Planes, Planes]:
@@ -127,9 +125,7 @@ def _farther(train: Indices) -> Mask:
     return mask
 
 
-def _placed(
-    train: Planes, queries: Planes, proposed: Indices | None, *, same_pool: bool, seed: int
-) -> Placed:
+def _placed(train: Planes, queries: Planes, *, same_pool: bool, seed: int) -> Placed:
     """The best candidates of each query, and roughly how they lie."""
     level = background(train)
     known, seen = grey(train, level), grey(queries, level)
@@ -139,16 +135,10 @@ def _placed(
         offered = np.concatenate(
             [places for places, _ in candidates(known, seen, count=_COARSE, seed=seed)], axis=1
         )
-    own = np.arange(len(seen))[:, None] if same_pool else np.full((len(seen), 1), -2)
-    laid = Grid(known)
     offered = once(offered)
-    offered[offered == own] = -1
-    placed = laid.place(seen, offered, keep=_KEPT)
-    if proposed is None:
-        return placed
-    more = once(np.where((proposed[:, :, None] == placed.train[:, None]).any(axis=2), -1, proposed))
-    more[more == own] = -1
-    return placed.beside(laid.place(seen, more, keep=more.shape[1]))
+    if same_pool:
+        offered[offered == np.arange(len(seen))[:, None]] = -1
+    return Grid(known).place(seen, offered, keep=_KEPT)
 
 
 def _usual(unlike: Numbers) -> Numbers:

@@ -8,7 +8,7 @@ directions of the training images, so that thousands of pairs cost one small pro
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
@@ -45,15 +45,6 @@ class Placed:
     left: Vectors
     size: Vectors
     flipped: npt.NDArray[np.bool_]
-
-    def beside(self, other: Placed) -> Placed:
-        """These candidates, then others."""
-        return Placed(
-            *(
-                np.concatenate([getattr(self, field.name), getattr(other, field.name)], axis=1)
-                for field in fields(self)
-            )
-        )
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from auditkit_leakage.found import Found, chosen, first_of, once
+from auditkit_leakage.found import Found, chosen, once
 from auditkit_leakage.identical import canonical
 from auditkit_leakage.neighbours import Indices, Vectors, nearest
 
@@ -53,7 +53,6 @@ def find_rows(
     train: pl.DataFrame,
     queries: pl.DataFrame,
     *,
-    proposed: Indices | None = None,
     same_pool: bool = False,
     neighbours: int = 3,
 ) -> Found:
@@ -62,14 +61,11 @@ def find_rows(
     Args:
         train: the training rows, without labels and ids.
         queries: the evaluation rows, with the same columns.
-        proposed: int64 [query, k], training rows to look at besides; -1 for none.
         same_pool: the two are the same; a row is not paired with itself.
         neighbours: how many pairs to give for each query.
     """
     cells = encoded(train, queries)
     offered = [_near(cells), _all_but_one(cells)]
-    if proposed is not None:
-        offered.append(proposed)
     table = once(np.concatenate(offered, axis=1))
     if same_pool:
         table[table == np.arange(queries.height)[:, None]] = -1
@@ -79,7 +75,7 @@ def find_rows(
     table = np.take_along_axis(table, order, axis=1)
     known = np.take_along_axis(known, order, axis=1)
     usual = _usual(known, most[:, 0])
-    rows, columns = np.nonzero(chosen(table, neighbours, proposed))
+    rows, columns = np.nonzero(chosen(table, neighbours))
     pairs = rows.astype(np.int64), table[rows, columns]
     explained = known[rows, columns] + _by_rounding(cells, pairs)
     missing = np.maximum(most[rows, 0] - explained, 0)
@@ -90,7 +86,7 @@ def find_rows(
         1 - np.clip(missing / np.maximum(most[rows, 0], 1e-9), 0, 1),
         distance,
     )
-    return found.nearest(neighbours, always=first_of(proposed))
+    return found.nearest(neighbours)
 
 
 def encoded(train: pl.DataFrame, queries: pl.DataFrame) -> Cells:

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from auditkit import Progress, Silent
-from auditkit_leakage.found import Found, chosen, first_of, once
+from auditkit_leakage.found import Found, chosen, once
 from auditkit_leakage.neighbours import MOST, Indices, nearest, nearest_sparse
 
 if TYPE_CHECKING:
@@ -54,7 +54,6 @@ def find_texts(
     train: Sequence[str],
     queries: Sequence[str],
     *,
-    proposed: Indices | None = None,
     same_pool: bool = False,
     neighbours: int = 3,
     progress: Progress = SILENT,
@@ -64,7 +63,6 @@ def find_texts(
     Args:
         train: the training texts.
         queries: the evaluation texts.
-        proposed: int64 [query, k], training texts to look at besides; -1 for none.
         same_pool: the two are the same; a text is not paired with itself.
         neighbours: how many pairs to give for each query.
         progress: is told of texts read.
@@ -78,8 +76,6 @@ def find_texts(
     known, asked = counts[: len(train)], counts[len(train) :]
     rarity = _rarity(known)
     offered = [_by_minhash(known, asked), _by_cosine(known, asked, rarity)]
-    if proposed is not None:
-        offered.append(proposed)
     table = once(np.concatenate(offered, axis=1))
     if same_pool:
         table[table == np.arange(len(queries))[:, None]] = -1
@@ -89,7 +85,7 @@ def find_texts(
     shared = np.take_along_axis(shared, order, axis=1)
     jaccard = np.take_along_axis(jaccard, order, axis=1)
     usual = _usual(shared)
-    rows, columns = np.nonzero(chosen(table, neighbours, proposed))
+    rows, columns = np.nonzero(chosen(table, neighbours))
     pairs = rows.astype(np.int64), table[rows, columns]
     likeness = shared[rows, columns]
     apart = (1 - likeness) + _PARTLY * (1 - jaccard[rows, columns])
@@ -101,7 +97,7 @@ def find_texts(
         )
     ]
     found = Found(*pairs, kinds, likeness, distance)
-    return found.nearest(neighbours, always=first_of(proposed))
+    return found.nearest(neighbours)
 
 
 def words_of(text: str) -> list[str]:

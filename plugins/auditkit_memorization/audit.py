@@ -79,7 +79,7 @@ class MemorizationAudit(Audit[MemorizationSettings]):
         """How much is memorized, which examples, in which groups, and what leans on them."""
         from auditkit_memorization import sections, text_sections  # noqa: PLC0415 - draws
 
-        if "texts" in result.summary:
+        if "verbatim_tokens" in result.findings.frame.columns:
             return text_sections.sections(result)
         return sections.sections(result)
 

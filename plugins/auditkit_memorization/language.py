@@ -49,10 +49,11 @@ class Continuation:
 def counterfactual(held: Holdout) -> Values:
     """The mean loss of each document without it in training, minus that with it, [document].
 
-    Zhang et al. compare accuracies per token of many models; here it is losses per token, as a
-    holdout of a `LanguageModelTask` gives them, in nats.
+    Zhang et al. compare accuracies per token of many models; here it is losses per token, in nats,
+    of the replays of a holdout that did and did not train on the document, both for as long. (The
+    trained model itself has trained longer, and would make every document look memorized.)
     """
-    return held.outside.astype(np.float64) - held.inside.astype(np.float64)
+    return held.outside.astype(np.float64) - held.replayed.astype(np.float64)
 
 
 def log_perplexity(scores: NextToken, tokens: Sequence[int], *, prefix: int = 1) -> float:
@@ -103,7 +104,8 @@ def exposure(canaries: Sequence[float], references: Sequence[float]) -> Values:
     """How far each canary stands out, in bits, [canary].
 
     The exposure of a canary is `log2 |R| - log2 rank` among the secrets R of its form that might
-    have been planted, by rising log-perplexity. It is at most `log2 |R|`.
+    have been planted, by rising log-perplexity. It is at most `log2 |R|`. Among secrets that tie
+    with it, it takes the middle rank.
 
     Args:
         canaries: log-perplexities of what was planted.
@@ -113,7 +115,9 @@ def exposure(canaries: Sequence[float], references: Sequence[float]) -> Values:
         SettingError: no references, or a log-perplexity that is no number.
     """
     planted, others = _checked(canaries), _checked(references)
-    rank = 1 + np.searchsorted(np.sort(others), planted, side="left")
+    ordered = np.sort(others)
+    lower, upper = (np.searchsorted(ordered, planted, side=side) for side in ("left", "right"))
+    rank = 1 + (lower + upper) / 2
     bits: Values = np.log2(len(others) + 1) - np.log2(rank)
     return bits
 

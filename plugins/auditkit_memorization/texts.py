@@ -14,6 +14,7 @@ import polars as pl
 from auditkit import AuditResult, Findings
 from auditkit.errors import SettingError, UnreadableError, UsageError
 from auditkit_memorization.language import (
+    counterfactual,
     exposure,
     extrapolated_exposure,
     log_perplexity,
@@ -24,6 +25,7 @@ from auditkit_memorization.settings import Context
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from auditkit import Documents, LanguageModelTask
     from auditkit_memorization.language import NextToken
 
 Losses = npt.NDArray[np.float64]
@@ -44,20 +46,15 @@ def audit_texts(context: Context) -> AuditResult:
     """Every document of the train pool, and the canaries if there are any.
 
     Raises:
-        UsageError: the documents are not `Documents`, or canaries without a tokenizer.
-        SettingError: a canary without a digit.
+        UsageError: another task than a causal `LanguageModelTask` on `Documents`, or canaries
+            without a tokenizer.
+        SettingError: a canary that cannot be judged.
         UnreadableError: the canaries cannot be read.
     """
-    from auditkit import Documents  # noqa: PLC0415 - brings torch
-
     settings, train = context.settings, context.subject.train
-    documents = train.dataset
-    if not isinstance(documents, Documents):
-        raise UsageError(
-            f"The documents are a {type(documents).__name__}: make the pool of `auditkit.Documents`"
-            ", so that the tokens of each are known."
-        )
-    planted = _canaries(context)
+    documents, task = _causal(context)
+    scores = _next_token(task)
+    planted = _canaries(context, documents, task, scores)
     held = context.engine.holdout(
         folds=settings.folds,
         epochs=settings.replay_epochs(len(train), context.subject.recipe.batch_size),
@@ -67,11 +64,9 @@ def audit_texts(context: Context) -> AuditResult:
     inside, outside, replayed = (
         part.astype(np.float64) for part in (held.inside, held.outside, held.replayed)
     )
-    # Replays are trained less than the model. Equally trained ones say what the document does.
-    counterfactual = outside - replayed
-    without = inside + np.maximum(counterfactual, 0)
+    saved = counterfactual(held)
+    without = inside + np.maximum(saved, 0)
     score = np.exp(-inside) - np.exp(-without)
-    scores = _next_token(context)
     verbatim = []
     with context.progress.step("reading continuations", len(train)) as step:
         for tokens, prompt in zip(documents.tokens, documents.prompts, strict=True):
@@ -90,7 +85,7 @@ def audit_texts(context: Context) -> AuditResult:
             "verdict": verdict,
             "loss_with": inside,
             "loss_without": without,
-            "counterfactual": counterfactual,
+            "counterfactual": saved,
             "loss_held_out": outside,
             "loss_replayed": replayed,
             "verbatim_tokens": length,
@@ -126,7 +121,6 @@ def _result(context: Context, findings: Findings, planted: pl.DataFrame | None) 
             "documents judged": count,
             "longest continuation": int(frame["verbatim_tokens"].to_numpy().max()),
             "threshold": context.settings.threshold,
-            "texts": True,
         },
         tables=tables,
     )
@@ -154,37 +148,51 @@ def _say(context: Context, inside: Losses, replayed: Losses) -> None:
         )
 
 
-def _next_token(context: Context) -> NextToken:
+def _causal(context: Context) -> tuple[Documents, LanguageModelTask]:
+    """The documents and the task, of which the tokens and the model's next one are known."""
+    from auditkit import Documents, LanguageModelTask  # noqa: PLC0415 - brings torch
+
+    documents, task = context.subject.train.dataset, context.task
+    if not isinstance(task, LanguageModelTask) or task.form != "causal":
+        raise UsageError(
+            f"Memorization of texts is asked of a {type(task).__name__}: it needs a "
+            "LanguageModelTask whose model continues what it reads (causal)."
+        )
+    if not isinstance(documents, Documents):
+        raise UsageError(
+            f"The documents are a {type(documents).__name__}: make the pool of `auditkit.Documents`"
+            ", so that the tokens of each are known."
+        )
+    return documents, task
+
+
+def _next_token(task: LanguageModelTask) -> NextToken:
     """The trained model as a function of token ids; a copy, in evaluation mode."""
     import torch  # noqa: PLC0415 - heavy
 
-    model = copy.deepcopy(context.task.model).eval()
+    model = copy.deepcopy(task.model).eval()
     device = next(model.parameters()).device
 
     def scores(ids: Tensor) -> Tensor:
         with torch.no_grad():
-            found = model(ids.to(device))
-        logits: Tensor = getattr(found, "logits", found)
-        return logits.float().cpu()
+            return task.next_token(model, ids.to(device)).float().cpu()
 
     return scores
 
 
-def _canaries(context: Context) -> pl.DataFrame | None:
+def _canaries(
+    context: Context, documents: Documents, task: LanguageModelTask, scores: NextToken
+) -> pl.DataFrame | None:
     """Each canary with its exposure; None where none were planted."""
-    from auditkit import LanguageModelTask  # noqa: PLC0415 - brings torch
-
-    path, task = context.settings.canaries, context.task
+    path, tokenizer = context.settings.canaries, task.tokenizer
     if path is None:
         return None
-    tokenizer = task.tokenizer if isinstance(task, LanguageModelTask) else None
     if tokenizer is None:
         raise UsageError(
             "Canaries are texts, and the task has no tokenizer: give "
             "`LanguageModelTask(model, tokenizer=...)`."
         )
-    scores, rows = _next_token(context), []
-    longest = max(len(own) for own in context.subject.train.dataset.tokens)  # type: ignore[attr-defined]
+    rows, longest = [], max(map(len, documents.tokens))
     random = np.random.default_rng(context.seed)
     for text in _lines(path):
         asked = [text, *_alike(text, random)]
@@ -195,7 +203,7 @@ def _canaries(context: Context) -> pl.DataFrame | None:
             {
                 "canary": text,
                 "log perplexity": bits[0],
-                "exposure": _standing_out(bits[0], bits[1:]),
+                "exposure": float(exposure(bits[:1], bits[1:])[0]),
                 "most": float(np.log2(len(bits))),
                 "extrapolated exposure": _beyond(bits),
             }
@@ -215,16 +223,6 @@ def _check(text: str, tokens: list[list[int]], *, longest: int) -> None:
             f"The canary {text[:60]!r} and secrets of its form are the same to the tokenizer: it "
             "must tell digits apart, and the canary have some."
         )
-
-
-def _standing_out(own: float, others: list[float]) -> float:
-    """The exposure of a canary; of references that tie with it, half are counted as better."""
-    best, worst = (
-        float(exposure([own + shift], others)[0]) for shift in (0.0, float(np.spacing(own)))
-    )
-    return float(np.log2(len(others) + 1)) - float(
-        np.log2((2 ** (-best) + 2 ** (-worst)) / 2 * (len(others) + 1))
-    )
 
 
 def _beyond(bits: list[float]) -> float | None:

@@ -9,7 +9,7 @@ from auditkit import ClassificationTask, Pool, RegressionTask
 from auditkit.engine.curvature import Curvature, estimate
 from auditkit.engine.kfac import Factors, Moments, Sums
 from auditkit.engine.layers import Dense
-from auditkit.engine.per_example import Use
+from auditkit.engine.uses import Use
 from tests.engine.test_ggn import by_backward_passes, flat_of
 from tests.engine.test_models import LABELS
 

@@ -111,6 +111,24 @@ def test_a_phrase_that_is_common_in_training_is_no_leak(leakage: Call, tmp_path:
     assert "happens by chance" in err
 
 
+def test_columns_of_one_table_alone_are_dropped_or_named(
+    leakage: Call, tables: tuple[Path, Path], tmp_path: Path
+) -> None:
+    train, test = tables
+    more = tmp_path / "more.csv"
+    pl.read_csv(test).with_columns(pl.lit(1).alias("extra")).write_csv(more)
+    code, _, err = leakage(train, more, "--no-model", "--label", "kind")
+    assert code == 0
+    assert "Not compared, since train.csv has none: extra." in err
+    for first, second in ((train, more), (more, test)):
+        code, _, err = leakage(first, second, "--no-model", "--label", "kind", "--drop", "extra")
+        assert code == 0, err
+        assert "Not compared, since" not in err
+    code, _, err = leakage(train, test, "--no-model", "--drop", "nothing")
+    assert code == 2
+    assert "and the second table has no column 'nothing' for --drop" in err
+
+
 def test_few_clean_rows_are_not_accused(leakage: Call, tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     for count in (5, 20, 60):

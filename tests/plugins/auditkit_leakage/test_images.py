@@ -107,12 +107,3 @@ def test_tiny_single_and_unequal_images_are_no_trouble(train: Bytes) -> None:
     assert found.distance.max() < 0.01
     colour = tuple(np.repeat(image[..., None], 3, axis=2) for image in train[:2])
     assert find_images((train[1], train[0]), colour, neighbours=1).train.tolist() == [1, 0]
-
-
-def test_what_is_proposed_is_looked_at_and_given(train: Bytes) -> None:
-    queries = np.random.default_rng(0).integers(0, 256, (4, 28, 28), dtype=np.uint8)
-    proposed = np.array([[7, 1], [8, 8], [-1, -1], [9, 3]])
-    found = find_images(train[:300], queries, proposed=proposed, neighbours=1)
-    for query, places in ((0, 7), (1, 8), (3, 9)):
-        assert places in found.train[found.evaluation == query]
-    assert (found.evaluation == 2).sum() == 1

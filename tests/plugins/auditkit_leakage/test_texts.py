@@ -82,10 +82,5 @@ def test_equal_texts_are_no_trouble() -> None:
     assert find_texts(["alone"], ["alone"], neighbours=3).train.tolist() == [0]
 
 
-def test_what_is_proposed_is_looked_at() -> None:
-    found = find_texts(TRAIN, ["zzz"], proposed=np.array([[17]]), neighbours=50)
-    assert 17 in found.train
-
-
 def test_long_words_are_read_in_pieces() -> None:
     assert [len(word) for word in words_of("x" * 50)] == [24, 24, 2]

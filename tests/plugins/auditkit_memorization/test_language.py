@@ -72,6 +72,10 @@ def test_exposure_is_the_rank_in_bits() -> None:
     )
 
 
+def test_of_secrets_that_tie_the_middle_rank_is_taken() -> None:
+    assert language.exposure([5.0], [5.0] * 3).tolist() == pytest.approx([2 - np.log2(2.5)])
+
+
 def test_exposure_of_what_was_not_planted_averages_as_chance_does() -> None:
     random = np.random.default_rng(0)
     bits = language.exposure(random.normal(0, 1, 2_000).tolist(), random.normal(0, 1, 4_000))
@@ -103,7 +107,7 @@ def test_counterfactual_memorization_is_the_loss_that_training_saved() -> None:
         replayed=np.array([1.0, 2.0], dtype=np.float32),
         folds=np.zeros((1, 2), dtype=np.int64),
     )
-    assert language.counterfactual(held).tolist() == [2.5, 0.25]
+    assert language.counterfactual(held).tolist() == [2.0, 0.25]
 
 
 @pytest.mark.parametrize("prefix", [0, 3])

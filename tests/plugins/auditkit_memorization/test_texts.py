@@ -193,6 +193,9 @@ def test_what_canaries_and_texts_need_is_said(
     bare = replace(subject, task=LanguageModelTask(task.model))
     with pytest.raises(UsageError, match="no tokenizer"):
         run("memorization", bare, out=tmp_path, settings={"canaries": str(canaries)})
+    answering = replace(subject, task=LanguageModelTask(task.model, form="seq2seq"))
+    with pytest.raises(UsageError, match="continues what it reads"):
+        run("memorization", answering, out=tmp_path)
     rows = [torch.tensor(own) for own in texts()[:COMMON]]
     other = replace(subject, train=Pool.from_arrays(torch.stack(rows), torch.stack(rows)))
     with pytest.raises(UsageError, match=r"auditkit\.Documents"):
