@@ -83,10 +83,13 @@ def run(
     check_device(device)
     audit_class.requirements.check(subject, audit_class.name)
     stages, run_id, told = Stages(), store.new_id(), len(registry.warnings)
-    with seeded(seed), store.writing(Path(out), audit_class.name, run_id) as (folder, final):
+    with (
+        seeded(seed),
+        store.writing(Path(out), audit_class.name, run_id) as (folder, final),
+        store.Work(Path(out), lambda: work_key(job, about)) as work,
+    ):
         with stages.time("reading"):
             about, notes = subject_record(subject, progress=progress), _data_notes(subject)
-        work = store.Work(Path(out), lambda: work_key(job, about))
         with stages.time("audit"):
             result = _audit(job, notes, progress, work, listener)
         with stages.time("previews"):

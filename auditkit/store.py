@@ -187,6 +187,14 @@ class Work:
         self._path = path
         return path
 
+    def __enter__(self) -> Work:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Whatever ends the run: a folder in which nothing was finished is not left behind."""
+        if self._path is not None and not any(path.is_file() for path in self._path.rglob("*")):
+            self.remove()
+
     def remove(self) -> None:
         """Remove the folder, if it was made, and all in it."""
         if self._path is not None:

@@ -19,7 +19,7 @@ from auditkit import (
     Subject,
     run,
 )
-from auditkit.errors import StoreError, UsageError
+from auditkit.errors import DataError, StoreError, UsageError
 from auditkit.testing.subjects import tiny_subject
 
 POOL = Pool.from_arrays(np.zeros((4, 2), np.float32), np.array([0, 1, 0, 1]))
@@ -61,6 +61,21 @@ def test_a_run_that_was_interrupted_finds_its_work_and_leaves_none(tmp_path: Pat
     done = run(Patient, subject, out=tmp_path)
     assert Patient.begun == 2
     assert [path.name for path in tmp_path.iterdir()] == [done.path.name]
+
+
+def test_a_run_that_finished_nothing_leaves_nothing(tmp_path: Path) -> None:
+    class Refusing(Patient):
+        """Asks for the folder, and refuses the data."""
+
+        name = "refusing"
+
+        def audit(self, context: AuditContext[PatientSettings]) -> AuditResult:
+            (context.work() / "part").mkdir()
+            raise DataError("No.")
+
+    with pytest.raises(DataError):
+        run(Refusing, Subject(train=POOL), out=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
 
 
 def test_another_run_begins_anew(tmp_path: Path) -> None:

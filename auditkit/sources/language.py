@@ -97,10 +97,10 @@ def load_language(path: Path, options: SourceOptions) -> Subject:
     frame = read_frame(path, verbatim=[options.id])
     texts = column(frame, options.text, table=path.name, role="texts")
     ids = row_ids(frame, options.id, table=path.name)
-    loaded = load_model(options.checkpoint)
+    loaded, folder = load_model(options.checkpoint), options.checkpoint.resolve()
     if loaded.form == "seq2seq":
         raise SettingError(
-            f"The model in {options.checkpoint.name} answers what it is given, and a column of "
+            f"The model in {folder.name} answers what it is given, and a column of "
             "texts does not say which part is the answer: give a subject in Python, with "
             'LanguageModelTask(model, form="seq2seq").'
         )
@@ -119,9 +119,17 @@ def load_language(path: Path, options: SourceOptions) -> Subject:
         train=train,
         recipe=Recipe(batch_size=16, epochs=1),
         fresh=loaded.fresh,
-        name=f"{options.checkpoint.resolve().name} on {path.name}",
+        name=f"{folder.name} on {path.name}",
         description=tuple(
-            _sentences(path, options, loaded, texts=len(kept), rows=len(rows), height=frame.height)
+            _sentences(
+                path,
+                options,
+                loaded,
+                folder=folder,
+                texts=len(kept),
+                rows=len(rows),
+                height=frame.height,
+            )
         ),
     )
 
@@ -186,6 +194,7 @@ def load_model(folder: Path) -> Loaded:
             f"There is no folder {str(folder)!r}: --model takes the local folder of a Hugging Face "
             "model, with config.json, *.safetensors and a tokenizer."
         )
+    folder = folder.resolve()  # so that it has a name, wherever it is given from
     adapted = (folder / "adapter_config.json").is_file()
     if not any(folder.glob("*.safetensors")):
         unsafe = sorted(path.name for path in folder.iterdir() if path.suffix in _UNSAFE)
@@ -299,10 +308,18 @@ def _window_id(own: str, row: Window) -> str:
 
 
 def _sentences(
-    path: Path, options: SourceOptions, loaded: Loaded, *, texts: int, rows: int, height: int
+    path: Path,
+    options: SourceOptions,
+    loaded: Loaded,
+    *,
+    folder: Path,
+    texts: int,
+    rows: int,
+    height: int,
 ) -> list[str]:
-    folder = "" if options.checkpoint is None else options.checkpoint.resolve().name
-    found = [f"{texts:,} texts ({options.text}) from {path.name}, on which {folder} was trained."]
+    found = [
+        f"{texts:,} texts ({options.text}) from {path.name}, on which {folder.name} was trained."
+    ]
     if rows > texts:
         found.append(
             f"Texts longer than the model's {loaded.context:,} tokens are cut: {rows:,} windows."
