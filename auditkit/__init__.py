@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from auditkit.audit import Audit, AuditClass, Requirements
     from auditkit.context import AuditContext, Engine, Settings
     from auditkit.engine import ForwardINF, UpdateSettings
+    from auditkit.factors import FactorFolder
     from auditkit.findings import Findings
     from auditkit.hookspecs import SourceOptions, hookimpl
     from auditkit.pipeline import run
@@ -39,6 +40,7 @@ __all__ = [
     "Documents",
     "Engine",
     "Evaluation",
+    "FactorFolder",
     "Figure",
     "Findings",
     "ForwardINF",
@@ -80,6 +82,7 @@ _HOMES = {
     "audit": "Audit AuditClass Requirements",
     "context": "AuditContext Engine Settings",
     "engine": "ForwardINF UpdateSettings",
+    "factors": "FactorFolder",
     "findings": "Findings",
     "hookspecs": "SourceOptions hookimpl",
     "pipeline": "run",

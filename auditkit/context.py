@@ -58,11 +58,15 @@ class Engine(Protocol):
         train_measure: TrainMeasure = "auto",
         pull: Pull = "trained",
         response: Response = "finite",
-        rise: float = 0.1,
+        rise: float | None = None,
+        damping: float | None = None,
         relative: bool = False,
         update: UpdateSettings | None = None,
     ) -> Engine:
-        """An engine on the same models and curvature with other settings, as `ForwardINF` has."""
+        """An engine on the same models and curvature with other settings, as `ForwardINF` has.
+
+        Rise and damping stay where they are left out, so that what was calibrated stays.
+        """
 
     def token_changes(
         self, queries: Pool, pool: Pool | None = None

@@ -7,7 +7,7 @@ say what was audited, the audit on the engine, the store and the report; plugins
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -18,6 +18,7 @@ from auditkit.context import AuditContext, Settings
 from auditkit.devices import check_device
 from auditkit.engine import ForwardINF
 from auditkit.errors import AuditkitError, PluginError, SettingError, did_you_mean
+from auditkit.factors import FactorFolder
 from auditkit.plugins import said
 from auditkit.progress import SILENT, Progress
 from auditkit.record import Job, Stages, run_record, subject_record, work_key
@@ -29,6 +30,9 @@ from auditkit.seeds import seeded
 from auditkit.showing import Section
 from auditkit.store import Run
 from auditkit.subject import Subject
+
+FACTORS = ".factors"
+"""The folder beside the runs that keeps curvature for the next audit of the same model."""
 
 
 def run(
@@ -91,7 +95,8 @@ def run(
         with stages.time("reading"):
             about, notes = subject_record(subject, progress=progress), _data_notes(subject)
         with stages.time("audit"):
-            result = _audit(job, notes, progress, work, listener)
+            desk = _Desk(notes, progress, work, FactorFolder(Path(out) / FACTORS), listener)
+            result = _audit(job, desk)
         with stages.time("previews"):
             previews = shown_previews(
                 subject,
@@ -166,15 +171,20 @@ def _sections(audit: AuditClass, result: AuditResult, registry: Registry) -> lis
     return [*own, *registry.report_sections(audit.name, result)]
 
 
-def _audit(
-    job: Job,
-    notes: list[Note],
-    progress: Progress,
-    work: store.Work,
-    listener: Callable[[str], None] | None,
-) -> AuditResult:
+@dataclass(frozen=True)
+class _Desk:
+    """Where an audit notes, shows how far it is, and keeps what is not the result."""
+
+    notes: list[Note]
+    progress: Progress
+    work: store.Work
+    factors: FactorFolder
+    listener: Callable[[str], None] | None
+
+
+def _audit(job: Job, desk: _Desk) -> AuditResult:
     """The audit's result, with every note that came up on the way."""
-    subject = job.subject
+    subject, notes = job.subject, desk.notes
     engine = (
         None
         if subject.task is None
@@ -188,7 +198,8 @@ def _audit(
             seed=job.seed,
             device=job.device,
             batch_size=job.batch_size,
-            progress=progress,
+            factors=desk.factors,
+            progress=desk.progress,
             warn=lambda text: notes.append(Note(level="warning", text=text)),
         )
     )
@@ -198,10 +209,10 @@ def _audit(
         scoring=engine,
         seed=job.seed,
         device=job.device,
-        progress=progress,
+        progress=desk.progress,
         notes=notes,
-        workplace=work.folder,
-        listener=listener,
+        workplace=desk.work.folder,
+        listener=desk.listener,
     )
     result: object = job.audit().audit(context)
     if not isinstance(result, AuditResult):

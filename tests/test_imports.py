@@ -27,7 +27,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "engine sources",
         "truth executors",
         "hookspecs plugins registry",
-        "store record",
+        "store record factors",
         "report pipeline demo",
         "cli",
         "testing __main__",

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import random
+import shutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +23,8 @@ from auditkit.errors import (
     UsageError,
 )
 from auditkit.fingerprint import of_pool, of_weights
+from auditkit.pipeline import FACTORS
+from auditkit.progress import SILENT, Step
 from auditkit.registry import Registry
 from auditkit.testing import tiny_subject
 
@@ -72,12 +76,59 @@ def test_a_run_is_stored_whole(subject: auditkit.Subject, tmp_path: Path) -> Non
     assert sorted(path.name for path in run.path.iterdir()) == [
         "findings.csv", "findings.parquet", "previews.parquet", "report.html", "run.json", "tables",
     ]  # fmt: skip
-    assert list(tmp_path.iterdir()) == [run.path]
+    assert sorted(tmp_path.iterdir()) == [tmp_path / FACTORS, run.path]
     assert len(run.findings) == 60
     assert run.result.tables["scores"].height == 4
     assert set(run.previews["example_id"]) == {"55", "56", "57", "58", "59"}
     assert "There are 4." in run.report.read_text()
     assert "What was counted" in run.report.read_text()
+
+
+def test_a_second_audit_of_the_model_does_not_pay_for_curvature_again(
+    subject: auditkit.Subject, tmp_path: Path
+) -> None:
+    def audited() -> tuple[list[str], auditkit.Run]:
+        seen = Seen()
+        run = auditkit.run(Count, subject, out=tmp_path, progress=seen)
+        return [step for step in seen.steps if "curvature" in step], run
+
+    paid, first = audited()
+    assert paid == ["weighing the curvature", "reading the curvature's rows"]
+    again, second = audited()
+    assert again == []
+    shutil.rmtree(tmp_path / FACTORS)
+    without, third = audited()
+    assert without == paid
+    scores = [run.result.tables["scores"] for run in (first, second, third)]
+    assert scores[0].equals(scores[1])
+    assert scores[0].equals(scores[2])
+    assert [run.record.notes for run in (second, third)] == [first.record.notes] * 2
+
+
+def test_damaged_curvature_is_computed_again_with_a_note(
+    subject: auditkit.Subject, tmp_path: Path
+) -> None:
+    first = auditkit.run(Count, subject, out=tmp_path)
+    [file] = (tmp_path / FACTORS).iterdir()
+    file.write_bytes(file.read_bytes()[:-40])
+    second = auditkit.run(Count, subject, out=tmp_path)
+    assert first.result.tables["scores"].equals(second.result.tables["scores"])
+    [note] = [note for note in second.record.notes if note.level == "warning"]
+    assert note.text.startswith("Kept curvature was not used: ")
+    assert file.name in note.text
+    third = auditkit.run(Count, subject, out=tmp_path)
+    assert not [note for note in third.record.notes if note.level == "warning"]
+
+
+class Seen:
+    """Progress that keeps what it was told."""
+
+    def __init__(self) -> None:
+        self.steps: list[str] = []
+
+    def step(self, description: str, total: int) -> AbstractContextManager[Step]:
+        self.steps.append(description)
+        return SILENT.step(description, total)
 
 
 def test_the_record_says_what_is_needed_to_repeat_it(

@@ -8,15 +8,17 @@ solved side by side on one graph per batch.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from scipy.stats import rankdata
 from torch import Tensor, nn
 
-from auditkit.batches import batches
+from auditkit.batches import collate
 from auditkit.engine.curvature import Preconditioner
 from auditkit.engine.outputs import judged
-from auditkit.engine.passes import Weights
+from auditkit.engine.passes import Batching, Weights
 from auditkit.errors import SettingError
 from auditkit.gradients import plain_kernels
 from auditkit.pool import Pool, Positions
@@ -37,6 +39,7 @@ def conjugate_gradients(
     ridge: float,
     start: Preconditioner,
     device: torch.device,
+    batch_size: int | None = None,
     steps: int = _STEPS,
     settled: float = _SETTLED,
     progress: Progress = SILENT,
@@ -53,11 +56,16 @@ def conjugate_gradients(
         ridge: what is added to H, in its own units.
         start: an approximate inverse.
         device: where the model is.
+        batch_size: at most so many examples at once; fewer where memory runs out.
         steps: the most steps.
         settled: Spearman's correlation between scores of one step and the next above which a query
             counts as solved.
         progress: is told of every step.
     """
+    batching = Batching(min(_BATCH, batch_size or _BATCH))
+
+    def operator(search: Weights) -> tuple[dict[str, Tensor], Tensor]:
+        return _operator(task, model, pool, positions, search, device=device, batching=batching)
 
     def solve(gradients: Weights) -> dict[str, Tensor]:
         found = {name: torch.zeros_like(part) for name, part in gradients.items()}
@@ -67,7 +75,7 @@ def conjugate_gradients(
         scores, live = torch.zeros(()), torch.ones(len(size), dtype=torch.bool)
         with progress.step("solving for the update", steps) as step:
             for _ in range(steps):
-                image, response = _operator(task, model, pool, positions, search, device=device)
+                image, response = operator(search)
                 image = {name: image[name] + ridge * search[name] for name in search}
                 curvature = _inner(search, image)
                 moves = (curvature > 0) & live.to(curvature.device)
@@ -97,13 +105,15 @@ def _operator(
     directions: Weights,
     *,
     device: torch.device,
+    batching: Batching,
 ) -> tuple[dict[str, Tensor], Tensor]:
     """H times directions [q, *shape], and the examples' change of loss along them, [q, example]."""
     own = {name: weight for name, weight in model.named_parameters() if name in directions}
     count = len(next(iter(directions.values())))
     total = {name: torch.zeros_like(part) for name, part in directions.items()}
-    responses = []
-    for _, batch in batches(pool, positions, batch_size=_BATCH, device=device):
+
+    def run(where: slice) -> tuple[list[Sequence[Tensor | None]], Tensor]:
+        batch = collate(pool, positions[where], device=device)
         with plain_kernels(model):
             outputs = judged(task, model, batch)
         pushed = [
@@ -111,12 +121,19 @@ def _operator(
             for q in range(count)
         ]
         change = torch.stack([part * outputs.slopes for part in pushed])
-        responses.append(change.flatten(start_dim=2).sum(dim=2))
-        for q, part in enumerate(pushed):
+        pulled: list[Sequence[Tensor | None]] = []
+        for part in pushed:
             back = outputs.times_curvature(part) / len(positions)
             found = torch.autograd.grad(
                 outputs.values, list(own.values()), back, retain_graph=True, allow_unused=True
             )
+            pulled.append(found)
+        return pulled, change.flatten(start_dim=2).sum(dim=2)
+
+    responses = []
+    for _, (pulled, change) in batching.over(len(positions), run):
+        responses.append(change)
+        for q, found in enumerate(pulled):
             for name, slope in zip(own, found, strict=True):
                 if slope is not None:
                     total[name][q] += slope

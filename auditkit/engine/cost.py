@@ -26,7 +26,8 @@ class Cost:
     Attributes:
         finite: one pass per query and model.
         tangent: one pass with a derivative carried along, per query and model.
-        products: one pass forward and backward, and products with all directions.
+        products: one pass forward and backward for every block of queries, and products with all
+            directions.
     """
 
     finite: float
@@ -40,7 +41,14 @@ class Cost:
 
 
 def cost(
-    function: Function, model: nn.Module, pool: Pool, *, rows: int, moving: int, models: int
+    function: Function,
+    model: nn.Module,
+    pool: Pool,
+    *,
+    rows: int,
+    blocks: int,
+    moving: int,
+    models: int,
 ) -> Cost:
     """Count what scores of so many rows would cost.
 
@@ -49,6 +57,7 @@ def cost(
         model: the trained model.
         pool: the examples to score.
         rows: queries, or groups of them.
+        blocks: how many blocks of queries `products` takes the pool through for, one after another.
         moving: how many numbers move.
         models: the model and its checkpoints.
     """
@@ -58,7 +67,7 @@ def cost(
     with torch.no_grad(), counter:
         function(model, batch)
     once = max(counter.get_total_flops(), 2 * moving, 1)
-    each = _BACKWARD + 2 * moving * rows / once
+    each = _BACKWARD * blocks + 2 * moving * rows / once
     return Cost(
         finite=float(rows * models), tangent=_TANGENT * rows * models, products=each * models
     )

@@ -24,7 +24,7 @@ from auditkit.engine.layers import Dense, Part
 from auditkit.engine.outputs import shares_of
 from auditkit.engine.passes import Function, Weights, at_least_single
 from auditkit.engine.per_example import Reader
-from auditkit.engine.probes import Probes, make_probes
+from auditkit.engine.probes import SAMPLE, Probes, make_probes
 from auditkit.engine.uses import block_of
 from auditkit.gradients import gradient
 from auditkit.pool import Pool
@@ -43,7 +43,6 @@ Estimated: TypeAlias = Literal["diagonal", "kfac", "ekfac"]
 Preconditioner: TypeAlias = Callable[[Weights], dict[str, Tensor]]
 """From gradients to directions, both by parameter name and stacked: [q, *shape]."""
 
-_SAMPLE = 2_048
 _LARGEST_SIDE = 4_096
 """A layer with a longer side (a vocabulary) is left to the diagonal: factors cost its cube."""
 
@@ -103,9 +102,10 @@ def estimate(
     model: nn.Module,
     pool: Pool,
     *,
-    sample: int = _SAMPLE,
+    sample: int = SAMPLE,
     seed: int = 0,
     device: torch.device,
+    batch_size: int | None = None,
     progress: Progress = SILENT,
 ) -> Curvature:
     """Estimate H from up to `sample` probes, by one backward pass per batch (EK-FAC: by two).
@@ -118,35 +118,58 @@ def estimate(
         sample: how many probes.
         seed: for what is drawn.
         device: where the model is.
+        batch_size: at most so many examples at once; fewer where memory runs out.
         progress: is told of every batch.
     """
     probes = make_probes(
-        task, model, pool, most=sample, seed=seed, device=device, progress=progress
+        task,
+        model,
+        pool,
+        most=sample,
+        seed=seed,
+        device=device,
+        batch_size=batch_size,
+        progress=progress,
     )
     reader = Reader(model, steady_function(task), pool, device=device)
     dense = {} if kind == "diagonal" else _factored(reader)
     sums = {name: Sums() for name in dense}
-    squares = {part: torch.zeros(()) for part in reader.parts if part not in dense.values()}
-    signs = torch.Generator(device=device).manual_seed(seed)
+    squares: dict[Part, Tensor] = {
+        part: torch.zeros(()) for part in reader.layers if part not in dense.values()
+    }
+    rest = None if reader.rest is None else _Signed(reader.rest, len(probes), seed)
+
+    def run(where: slice) -> tuple[dict[str, Sums], dict[Part, Tensor], dict[int, Tensor]]:
+        batch = probes.pairs(where)
+        uses = reader.read(probes.function, batch).uses
+        factored: dict[str, Sums] = {}
+        own_squares: dict[Part, Tensor] = {}
+        for layer, own in uses.items():
+            if layer.name in dense:
+                factored[layer.name] = Sums.of(dense[layer.name], own)
+            else:
+                own_squares[layer] = block_of(layer, own).squares()
+        signed = {} if rest is None else rest.of(probes.function, model, batch, where)
+        return factored, own_squares, signed
+
     with progress.step("estimating the curvature", len(probes)) as step:
-        for batch in probes.batches():
-            reading = reader.read(probes.function, batch)
-            for part, uses in reading.uses.items():
-                if isinstance(part, Dense) and part.name in dense:
-                    sums[part.name].add(part, uses)
-                else:
-                    squares[part] = squares[part] + block_of(part, uses).squares()
-            if reader.rest is not None:
-                squares[reader.rest] = squares[reader.rest] + _summed(
-                    probes.function, model, batch, reader.rest, signs
-                )
-            step.advance(len(reading.values))
+        for where, (found_sums, found_squares, signed) in probes.over(run):
+            for name, own in found_sums.items():
+                sums[name].add(own)
+            for part, square in found_squares.items():
+                squares[part] = squares[part] + square
+            if rest is not None:
+                rest.add(signed)
+            step.advance(where.stop - where.start)
     found = {name: own.factors(examples=len(probes)) for name, own in sums.items()}
     factors = {name: own for name, own in found.items() if own is not None}
     if kind == "ekfac":
         factors = _mended(factors, reader, probes, progress=progress)
     diagonal: dict[str, Tensor] = {}
-    for own_part, total in squares.items():
+    whole: dict[Part, Tensor] = {**squares}
+    if rest is not None:
+        whole[rest.part] = rest.squares()
+    for own_part, total in whole.items():
         size = sum(shape.numel() for shape in own_part.weights.values())
         row = (total / len(probes)).expand(1, size)
         diagonal |= {name: own[0] for name, own in own_part.unpack(row).items()}
@@ -186,24 +209,58 @@ def _factored(reader: Reader) -> dict[str, Dense]:
     }
 
 
-def _summed(
-    function: Function, model: nn.Module, batch: Batch, part: Part, signs: torch.Generator
-) -> Tensor:
-    """An estimate of the summed squares of a part's gradients per example, from the whole batch's.
+class _Signed:
+    """Estimates summed squares of a part's gradients per example from the gradients of sums.
 
-    Each example's gradient gets a random sign, so the cross terms between examples vanish in
-    expectation (Liu et al. 2023, Sophia, section 2.3).
+    Each example's gradient gets a random sign, so the cross terms between the examples of a sum
+    vanish in expectation (Liu et al. 2023, Sophia, section 2.3). Which examples are summed is
+    fixed, whatever the batches are.
+
+    Args:
+        part: the parameters.
+        count: how many examples there are in all.
+        seed: for the signs.
     """
-    values = function(model, batch)
-    drawn = torch.randint(0, 2, values.shape, generator=signs, device=values.device)
-    found = gradient((values * (2 * drawn - 1)).sum(), model)
-    own = {
-        name: found[name].to_dense() if name in found else torch.zeros_like(weight)
-        for name, weight in model.named_parameters()
-        if name in part.weights
-    }
-    packed = part.pack({name: slope[None] for name, slope in own.items()})[0]
-    return packed.to(at_least_single(packed.dtype)).square()
+
+    _SUMMED = 32
+
+    def __init__(self, part: Part, count: int, seed: int) -> None:
+        self.part = part
+        generator = torch.Generator().manual_seed(seed)
+        self._signs = 2 * torch.randint(0, 2, (count,), generator=generator) - 1
+        self._group, self._open = 0, torch.zeros(())
+        self._squares = torch.zeros(())
+
+    def of(
+        self, function: Function, model: nn.Module, batch: Batch, where: slice
+    ) -> dict[int, Tensor]:
+        """Sums of the batch's signed gradients, [size], by the number of the sum they belong to."""
+        numbers = torch.arange(where.start, where.stop) // self._SUMMED
+        found = {}
+        for number in range(int(numbers[0]), int(numbers[-1]) + 1):  # mostly one
+            values = function(model, batch)
+            signs = (self._signs[where] * (numbers == number)).to(values.device)
+            slopes = gradient((values * signs).sum(), model)
+            own = {
+                name: slopes[name].to_dense() if name in slopes else torch.zeros_like(weight)
+                for name, weight in model.named_parameters()
+                if name in self.part.weights
+            }
+            packed = self.part.pack({name: slope[None] for name, slope in own.items()})[0]
+            found[number] = packed.to(at_least_single(packed.dtype))
+        return found
+
+    def add(self, sums: Mapping[int, Tensor]) -> None:
+        """Take in sums of a batch, in order."""
+        for number, own in sums.items():
+            if number != self._group:
+                self._squares = self._squares + self._open.square()
+                self._group, self._open = number, torch.zeros(())
+            self._open = self._open + own
+
+    def squares(self) -> Tensor:
+        """The estimate, [size]."""
+        return self._squares + self._open.square()
 
 
 def _mended(
@@ -211,11 +268,18 @@ def _mended(
 ) -> dict[str, Factors]:
     """The factors with second moments measured in their eigenbases, by the same probes."""
     moments = Moments(factors)
+
+    def run(where: slice) -> dict[str, Tensor]:
+        uses = reader.read(probes.function, probes.pairs(where)).uses
+        return {
+            layer.name: moments.of(layer, own)
+            for layer, own in uses.items()
+            if isinstance(layer, Dense) and layer.name in factors
+        }
+
     with progress.step("measuring second moments", len(probes)) as step:
-        for batch in probes.batches():
-            reading = reader.read(probes.function, batch)
-            for layer, uses in reading.uses.items():
-                if isinstance(layer, Dense) and layer.name in factors:
-                    moments.add(layer, uses)
-            step.advance(len(reading.values))
+        for where, found in probes.over(run):
+            for name, own in found.items():
+                moments.add(name, own)
+            step.advance(where.stop - where.start)
     return moments.mended(examples=len(probes))

@@ -32,6 +32,7 @@ from auditkit.devices import check_device
 from auditkit.engine.advice import Advice, cheaper
 from auditkit.engine.calibration import check_sign, self_check
 from auditkit.engine.cost import Cost
+from auditkit.engine.factors import FactorStore
 from auditkit.engine.holdout import hold_out
 from auditkit.engine.models import Models
 from auditkit.engine.passes import LocalExecutor
@@ -101,6 +102,8 @@ class ForwardINF:
         seed: for curvature samples, folds and replays.
         device: torch's name of the device to work on.
         batch_size: examples per forward pass; halved where memory runs out.
+        factors: where estimated curvature is kept, so that the next engine on the same model and
+            data does not estimate it again: `auditkit.FactorFolder`. None for nowhere.
         progress: where passes say how far they are.
         warn: is told, in a sentence, what the user should know about the scores.
 
@@ -132,11 +135,11 @@ class ForwardINF:
         seed: int = 0,
         device: str | torch.device = "cpu",
         batch_size: int | None = None,
+        factors: FactorStore | None = None,
         progress: Progress = SILENT,
         warn: Callable[[str], None] | None = None,
     ) -> None:
-        if damping != 0:
-            check_number("damping", damping)
+        _check_damping(damping)
         check_choice("preconditioner", preconditioner, Choice)
         check_device(device)
         self.task, self.train = task, train
@@ -157,6 +160,9 @@ class ForwardINF:
             seed=seed,
             device=self.device,
             progress=progress,
+            batch_size=batch_size,
+            factors=factors,
+            warn=warn,
         )
         self._pulls: list[Tensor] = []  # shared with engines configured from this one
         self._trials = Trials(task, self._models.trained, train, self._executor)
@@ -257,19 +263,24 @@ class ForwardINF:
         train_measure: TrainMeasure = "auto",
         pull: Pull = "trained",
         response: Response = "finite",
-        rise: float = 0.1,
+        rise: float | None = None,
+        damping: float | None = None,
         relative: bool = False,
         update: UpdateSettings | None = None,
     ) -> ForwardINF:
         """An engine on the same models and curvature, with other settings of what is measured.
 
-        What is left out has its default, not this engine's setting. Curvature that either of them
+        Rise and damping are this engine's own where they are left out, so that what was calibrated
+        stays; anything else that is left out has its default. Curvature that either of them
         estimates serves both.
 
         Raises:
             SettingError: a measure the task does not have, or a number out of its range.
         """
         other = copy.copy(self)
+        if damping is not None:
+            _check_damping(damping)
+            other._models = self._models.damped(damping)
         other._sides = make_sides(
             self.task,
             measure=measure,
@@ -277,7 +288,7 @@ class ForwardINF:
             pull=pull,
             pulls=other._pull,
             response=response,
-            rise=rise,
+            rise=self._sides.rise if rise is None else rise,
             update=update,
             relative=relative,
         )
@@ -354,7 +365,8 @@ class ForwardINF:
             repeats: how many times, each with other folds, all averaged.
             keep: the share of the trained weights in the blend with fresh ones; 0 is short
                 training from scratch.
-            unlearn: how far each fold's mean loss is raised by one update before its replay.
+            unlearn: how far each fold's mean loss is raised by one update before its replay, in
+                the units of `rise`.
             plant: chooses labels to exchange while replaying, to calibrate an audit on.
             untrained: bool [example]; examples that no replay trains on, because their labels are
                 in doubt; they are measured in their folds like the others.
@@ -469,3 +481,8 @@ class ForwardINF:
             progress=self._progress,
             seed=self.seed,
         )
+
+
+def _check_damping(damping: float) -> None:
+    if damping != 0:
+        check_number("damping", damping)

@@ -117,18 +117,21 @@ def gauss_newton(
     rows: OutputRows,
     *,
     device: torch.device,
+    batch_size: int | None = None,
     progress: Progress = SILENT,
 ) -> GaussNewton:
     """H from gradients of output rows, by one forward and one backward pass per row."""
     reader = Reader(model, steady_function(task), pool, device=device)
     found: dict[Part, list[Block]] = {part: [] for part in reader.parts}
-    probes = rows_as_probes(task, pool, rows, batch_size=_BATCH, device=device)
+    probes = rows_as_probes(
+        task, pool, rows, batch_size=min(_BATCH, batch_size or _BATCH), device=device
+    )
     with progress.step("reading the curvature's rows", len(rows)) as step:
-        for batch in probes.batches():
-            values, blocks = reader.blocks(probes.function, batch)
+        read = probes.over(lambda where: reader.blocks(probes.function, probes.pairs(where))[1])
+        for where, blocks in read:
             for part, block in blocks.items():
                 found[part].append(block)
-            step.advance(len(values))
+            step.advance(where.stop - where.start)
     joint = {part: joined(blocks) for part, blocks in found.items() if blocks}
     gram = torch.stack([block.inner(block).double() for block in joint.values()]).sum(dim=0)
     return GaussNewton(tuple(reader.parts), joint, gram, rows.share)

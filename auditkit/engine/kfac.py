@@ -56,12 +56,19 @@ class Sums:
     slopes: Tensor | None = None
     places: int = 0
 
-    def add(self, layer: Dense, uses: Sequence[Use]) -> None:
-        """Take in what one batch left behind."""
+    @classmethod
+    def of(cls, layer: Dense, uses: Sequence[Use]) -> Sums:
+        """Those of what one batch left behind."""
+        found = cls()
         for rows, slopes in places_of(layer, uses):
-            self.places += rows.shape[0] * rows.shape[1]
-            self.inputs = _moment(rows) + (0 if self.inputs is None else self.inputs)
-            self.slopes = _moment(slopes) + (0 if self.slopes is None else self.slopes)
+            found.add(cls(_moment(rows), _moment(slopes), rows.shape[0] * rows.shape[1]))
+        return found
+
+    def add(self, other: Sums) -> None:
+        """Take in more."""
+        self.places += other.places
+        self.inputs = _plus(self.inputs, other.inputs)
+        self.slopes = _plus(self.slopes, other.slopes)
 
     def factors(self, *, examples: int) -> Factors | None:
         """The factors of what was seen; None for a layer that was never run."""
@@ -72,10 +79,10 @@ class Sums:
         input_values = inputs.eigenvalues.clamp(min=0)
         output_values = outputs.eigenvalues.clamp(min=0)
         return Factors(
-            input_values=input_values,
-            input_vectors=inputs.eigenvectors,
+            input_values=input_values,  # laid out as they are when read back from a file
+            input_vectors=inputs.eigenvectors.contiguous(),
             output_values=output_values,
-            output_vectors=outputs.eigenvectors,
+            output_vectors=outputs.eigenvectors.contiguous(),
             moments=torch.outer(output_values, input_values),
         )
 
@@ -87,8 +94,8 @@ class Moments:
     factors: Mapping[str, Factors]
     sums: dict[str, Tensor] = field(default_factory=dict)
 
-    def add(self, layer: Dense, uses: Sequence[Use]) -> None:
-        """Take in what one batch left behind."""
+    def of(self, layer: Dense, uses: Sequence[Use]) -> Tensor:
+        """Those of what one batch left behind, [out, in (+ 1)]."""
         factors = self.factors[layer.name]
         rotated = [
             (rows @ factors.input_vectors, slopes @ factors.output_vectors)
@@ -96,11 +103,13 @@ class Moments:
         ]
         if len(rotated) == 1 and rotated[0][0].shape[1] == 1:  # squares of outer products factor
             [(rows, slopes)] = rotated
-            squares = slopes[:, 0].square().T @ rows[:, 0].square()
-        else:
-            blocks = sum(torch.bmm(slopes.transpose(1, 2), rows) for rows, slopes in rotated)
-            squares = torch.as_tensor(blocks).square().sum(dim=0)
-        self.sums[layer.name] = squares + self.sums.get(layer.name, torch.zeros_like(squares))
+            return slopes[:, 0].square().T @ rows[:, 0].square()
+        blocks = sum(torch.bmm(slopes.transpose(1, 2), rows) for rows, slopes in rotated)
+        return torch.as_tensor(blocks).square().sum(dim=0)
+
+    def add(self, name: str, found: Tensor) -> None:
+        """Take in more of a layer."""
+        self.sums[name] = found + self.sums.get(name, torch.zeros_like(found))
 
     def mended(self, *, examples: int) -> dict[str, Factors]:
         """The factors with these moments; as they were for layers that were not seen again."""
@@ -120,6 +129,10 @@ def places_of(layer: Dense, uses: Sequence[Use]) -> list[tuple[Tensor, Tensor]]:
             slope = use.slope.to(at_least_single(use.slope.dtype))
             found.append((layer.inputs(use.value.to(slope.dtype)), layer.slopes(slope)))
     return found
+
+
+def _plus(one: Tensor | None, other: Tensor | None) -> Tensor | None:
+    return other if one is None else one if other is None else one + other
 
 
 def _moment(rows: Tensor) -> Tensor:

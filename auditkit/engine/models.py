@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from auditkit.engine.checkpoints import load_weights, read_weights
-from auditkit.engine.preconditioner import Choice, Chosen, make_preconditioner
+from auditkit.engine.factors import FactorStore
+from auditkit.engine.preconditioner import Choice, Chosen, Undamped, prepare
 from auditkit.engine.restore import in_single, only_moving, private_copy
 from auditkit.errors import SettingError
 from auditkit.pool import Pool
@@ -54,6 +56,9 @@ class Models:
         seed: for curvature samples.
         device: where the copies are.
         progress: is told how far estimates are.
+        batch_size: the most examples at once for estimates.
+        factors: where estimates are kept for other engines.
+        warn: is told, in a sentence, where that fails.
 
     Raises:
         SettingError: shares that are no weights, one for each model.
@@ -74,13 +79,18 @@ class Models:
         seed: int,
         device: torch.device,
         progress: Progress,
+        batch_size: int | None = None,
+        factors: FactorStore | None = None,
+        warn: Callable[[str], None] | None = None,
     ) -> None:
         self._task, self._train, self._recipe = task, train, recipe
         self._checkpoints, self._moving = tuple(checkpoints), moving
         self._shares = _checked(shares, 1 + len(self._checkpoints))
         self._choice, self._damping, self._seed = preconditioner, damping, seed
         self._device, self._progress = device, progress
+        self._batch_size, self._factors, self._warn = batch_size, factors, warn
         self.trained = in_single(private_copy(task.model, device), task, train, device)
+        self._undamped: dict[int, Undamped] = {}  # shared with those of another damping
         self._chosen: dict[int, Chosen] = {}
         self._read: dict[int, Mapping[str, Tensor]] = {}  # files, each read once
 
@@ -106,18 +116,34 @@ class Models:
         """The preconditioner of one of them, made when it is first asked for."""
         if one.place not in self._chosen:
             coupled = self._recipe.optimizer in ("sgd", "adam")
-            self._chosen[one.place] = make_preconditioner(
+            self._chosen[one.place] = self._prepared(one).chosen(
+                damping=self._damping,
+                weight_decay=self._recipe.weight_decay if coupled else 0.0,
+            )
+        return self._chosen[one.place]
+
+    def damped(self, damping: float) -> Models:
+        """The same models and estimates with another damping."""
+        other = copy.copy(self)
+        other._damping, other._chosen = damping, {}
+        return other
+
+    def _prepared(self, one: Weighed) -> Undamped:
+        """What is estimated of one of them, once."""
+        if one.place not in self._undamped:
+            self._undamped[one.place] = prepare(
                 self._choice,
                 self._task,
                 one.model,
                 self._train,
-                damping=self._damping,
-                weight_decay=self._recipe.weight_decay if coupled else 0.0,
                 seed=self._seed,
                 device=self._device,
+                batch_size=self._batch_size,
                 progress=self._progress,
+                factors=self._factors,
+                warn=self._warn,
             )
-        return self._chosen[one.place]
+        return self._undamped[one.place]
 
     @property
     def preconditioner(self) -> str | None:

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from auditkit.batches import batches, collate
+from auditkit.batches import collate
 from auditkit.checks import output_table, per_example
-from auditkit.engine.passes import at_least_single
+from auditkit.engine.passes import Batching, at_least_single
 from auditkit.pool import Pool, Positions
 from auditkit.progress import SILENT, Progress
 from auditkit.seeds import stream
@@ -121,6 +121,7 @@ def heaviest_rows(
     rows: int = ROWS,
     seed: int = 0,
     device: torch.device,
+    batch_size: int | None = None,
     progress: Progress = SILENT,
 ) -> OutputRows:
     """The output directions that hold most of the curvature, over up to 20,000 examples.
@@ -133,19 +134,23 @@ def heaviest_rows(
     """
     random = stream(seed, "curvature rows")
     most = min(_EXAMPLES, max(rows, _NUMBERS // (_RANK * _size(task, model, pool, device))))
-    chosen = np.sort(random.permutation(len(pool))[:most])
+    chosen = np.sort(random.permutation(len(pool))[:most])  # some of `candidates`
     generator = torch.Generator().manual_seed(seed)
     found: list[Tensor] = []
     total = 0.0
+
+    def run(where: slice) -> Tensor:
+        outputs = outputs_of(task, model, collate(pool, chosen[where], device=device)).cpu()
+        per_example(outputs.sum(dim=1), pool, chosen[where], what="outputs")
+        return outputs.to(at_least_single(outputs.dtype))
+
     with torch.no_grad(), progress.step("weighing the curvature", len(chosen)) as step:
-        for where, batch in batches(pool, chosen, batch_size=_BATCH, device=device):
-            outputs = outputs_of(task, model, batch).cpu()
-            per_example(outputs.sum(dim=1), pool, where, what="outputs")
-            outputs = outputs.to(at_least_single(outputs.dtype))
+        batching = Batching(min(_BATCH, batch_size or _BATCH))
+        for where, outputs in batching.over(len(chosen), run):
             roots, trace = _roots(task, outputs, generator)
             found.append(roots)
             total += trace
-            step.advance(len(where))
+            step.advance(where.stop - where.start)
     roots = torch.cat(found)  # [example, rank, output]
     weights = roots.square().sum(dim=2).flatten().double().numpy()
     shuffled = random.permutation(len(weights))
@@ -158,6 +163,11 @@ def heaviest_rows(
         share=share,
         examples=len(chosen),
     )
+
+
+def candidates(count: int, seed: int) -> Positions:
+    """The examples of a pool of `count` that `heaviest_rows` chooses from at most, in order."""
+    return np.sort(stream(seed, "curvature rows").permutation(count)[:_EXAMPLES])
 
 
 def _size(task: Task, model: nn.Module, pool: Pool, device: torch.device) -> int:

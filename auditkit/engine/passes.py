@@ -9,7 +9,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -30,6 +30,8 @@ Weights = Mapping[str, Tensor]
 
 Function = Callable[[nn.Module, "Batch"], Tensor]
 """`Task.loss` or `Task.measure`: a model and a batch to one number per example, [batch]."""
+
+T = TypeVar("T")
 
 DEFAULT_BATCH_SIZE = 256
 
@@ -72,6 +74,44 @@ class Executor(Protocol):
         """What `run` gives for each batch, first axis [batch], one after another, on the CPU."""
 
 
+class Batching:
+    """A batch size that is halved, for good, where memory runs out.
+
+    Attributes:
+        size: the most at once.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def over(
+        self, count: int, run: Callable[[slice], T], *, most: int | None = None
+    ) -> Iterator[tuple[slice, T]]:
+        """What `run` gives for one batch after another, and where each is among `count`.
+
+        A batch for which memory does not suffice is run again in halves: so `run` must give what it
+        finds and change nothing.
+
+        Args:
+            count: how many there are in all.
+            run: from a slice of these to what is found.
+            most: at most so many at once, whatever the size is.
+        """
+        done = 0
+        while done < count:
+            size = min(self.size, most or self.size)
+            where = slice(done, min(done + size, count))
+            try:
+                found = run(where)
+            except RuntimeError as error:
+                if size == 1 or not out_of_memory(error):
+                    raise
+                self.size = size // 2
+                continue
+            yield where, found
+            done = where.stop
+
+
 class LocalExecutor:
     """Passes in this process, on one device.
 
@@ -88,8 +128,17 @@ class LocalExecutor:
         if batch_size is not None and batch_size < 1:
             raise SettingError(f"batch_size is {batch_size}: it must be 1 or more.")
         self.device = device
-        self.batch_size = batch_size or DEFAULT_BATCH_SIZE
+        self._batching = Batching(batch_size or DEFAULT_BATCH_SIZE)
         self._progress = progress
+
+    @property
+    def batch_size(self) -> int:
+        """The most examples at once."""
+        return self._batching.size
+
+    @batch_size.setter
+    def batch_size(self, size: int) -> None:
+        self._batching.size = size
 
     def measure(
         self,
@@ -166,22 +215,16 @@ class LocalExecutor:
             doing: what this is, for progress.
         """
         chosen = every(pool) if positions is None else positions
+
+        def part(where: slice) -> Tensor:
+            places = chosen[where]
+            return run(collate(pool, places, device=self.device), places).cpu()
+
         parts: list[Tensor] = []
-        done = 0
         with self._progress.step(doing, len(chosen)) as step:
-            while done < len(chosen):
-                size = min(self.batch_size, batch_size or self.batch_size)
-                where = chosen[done : done + size]
-                try:
-                    batch = collate(pool, where, device=self.device)
-                    parts.append(run(batch, where).cpu())
-                except RuntimeError as error:
-                    if size == 1 or not out_of_memory(error):
-                        raise
-                    self.batch_size = size // 2
-                    continue
-                done += len(where)
-                step.advance(len(where))
+            for where, found in self._batching.over(len(chosen), part, most=batch_size):
+                parts.append(found)
+                step.advance(where.stop - where.start)
         return torch.cat(parts)
 
 

@@ -11,17 +11,23 @@ falls back to its losses (the empirical Fisher matrix).
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from auditkit.batches import collate, every
-from auditkit.engine.outputs import OutputRows, heaviest_rows, outputs_of, shares_of
-from auditkit.engine.passes import Function, at_least_single
+from auditkit.engine.outputs import (
+    OutputRows,
+    candidates,
+    heaviest_rows,
+    outputs_of,
+    shares_of,
+)
+from auditkit.engine.passes import Batching, Function, at_least_single
 from auditkit.pool import Pool, Positions
 from auditkit.progress import SILENT, Progress
 from auditkit.seeds import stream
@@ -29,6 +35,11 @@ from auditkit.subject import Task
 
 if TYPE_CHECKING:
     from auditkit.subject import Batch
+
+T = TypeVar("T")
+
+SAMPLE = 2_048
+"""How many probes an estimate is made from, and examples a solve by conjugate gradients."""
 
 _BATCH = 32
 _SCORES = 2**25
@@ -44,7 +55,7 @@ class Probes:
         pool: the train pool.
         positions: int64 [probe]; the example of each.
         beside: float [probe, ...]; what goes with each; None where it is drawn by id.
-        batch_size: probes at once.
+        batch_size: probes at once, at most.
         seed: of what is drawn.
         device: where the model is.
     """
@@ -60,16 +71,17 @@ class Probes:
     def __len__(self) -> int:
         return len(self.positions)
 
-    def batches(self) -> Iterator[Batch]:
-        """The pairs, one batch after another; the same each time."""
-        for start in range(0, len(self), self.batch_size):
-            where = slice(start, start + self.batch_size)
-            batch = collate(self.pool, self.positions[where], device=self.device)
-            if self.beside is not None:
-                yield batch, self.beside[where].to(self.device)
-            else:
-                drawn = [self._draws(int(place)) for place in self.positions[where]]
-                yield batch, torch.tensor(drawn, dtype=torch.int64, device=self.device)
+    def over(self, run: Callable[[slice], T]) -> Iterator[tuple[slice, T]]:
+        """What `run` gives for one batch after another; smaller ones where memory runs out."""
+        return Batching(self.batch_size).over(len(self), run)
+
+    def pairs(self, where: slice) -> Batch:
+        """Some of the pairs as one batch; the same each time."""
+        batch = collate(self.pool, self.positions[where], device=self.device)
+        if self.beside is not None:
+            return batch, self.beside[where].to(self.device)
+        drawn = [self._draws(int(place)) for place in self.positions[where]]
+        return batch, torch.tensor(drawn, dtype=torch.int64, device=self.device)
 
     def _draws(self, place: int) -> int:
         return zlib.crc32(f"{self.seed} {self.pool.ids[place]}".encode())
@@ -83,6 +95,7 @@ def make_probes(
     most: int,
     seed: int,
     device: torch.device,
+    batch_size: int | None = None,
     progress: Progress = SILENT,
 ) -> Probes:
     """At most so many probes of the pool; their mean square gradient is H.
@@ -94,16 +107,26 @@ def make_probes(
         most: how many.
         seed: for what is chosen among equals, and drawn.
         device: where the model is.
+        batch_size: at most so many probes at once; fewer where memory runs out.
         progress: is told of every batch.
     """
+    at_once = min(_BATCH, batch_size or _BATCH)
     if task.likelihood == "tokens" and task.has_outputs:
         positions = sampled_positions(pool, most, seed)
-        return Probes(
-            _drawn(task), pool, positions, None, _fitting(task, model, pool, device), seed, device
-        )
-    rows = heaviest_rows(task, model, pool, rows=most, seed=seed, device=device, progress=progress)
+        at_once = min(at_once, _fitting(task, model, pool, device))
+        return Probes(_drawn(task), pool, positions, None, at_once, seed, device)
+    rows = heaviest_rows(
+        task,
+        model,
+        pool,
+        rows=most,
+        seed=seed,
+        device=device,
+        batch_size=batch_size,
+        progress=progress,
+    )
     beside = rows.cotangents * (len(rows) / rows.examples) ** 0.5
-    return Probes(along_outputs(task), pool, rows.positions, beside, _BATCH, seed, device)
+    return Probes(along_outputs(task), pool, rows.positions, beside, at_once, seed, device)
 
 
 def along_outputs(task: Task) -> Function:
@@ -120,6 +143,14 @@ def sampled_positions(pool: Pool, sample: int, seed: int) -> Positions:
     """A random sample of positions, in order; all of a pool that is no larger."""
     count = min(sample, len(pool))
     return np.sort(stream(seed, "curvature").permutation(every(pool))[:count])
+
+
+def examined(task: Task, pool: Pool, seed: int) -> Positions:
+    """Every example that an estimate of the curvature may look at, in order."""
+    sample = sampled_positions(pool, SAMPLE, seed)
+    if task.likelihood == "tokens" and task.has_outputs:
+        return sample
+    return np.union1d(sample, candidates(len(pool), seed))
 
 
 def rows_as_probes(

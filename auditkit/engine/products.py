@@ -20,7 +20,7 @@ from auditkit.checks import per_example
 from auditkit.engine.blocks import Block, Outer, Written, joined
 from auditkit.engine.curvature import Preconditioner, as_it_is
 from auditkit.engine.layers import Part
-from auditkit.engine.passes import Executor, Function, common_numbers
+from auditkit.engine.passes import Batching, Executor, Function, common_numbers
 from auditkit.engine.per_example import Reader
 from auditkit.pool import Pool, Positions
 
@@ -55,15 +55,19 @@ def query_directions(
         rows: the positions of each row's queries; one position for a single query.
         precondition: from gradients to directions.
         device: where the model is.
-        batch_size: at most so many queries at once.
+        batch_size: at most so many queries at once; fewer where memory runs out.
     """
-    positions, size = np.concatenate(rows), min(BATCH, batch_size)
+    positions = np.concatenate(rows)
     found: dict[Part, list[Block]] = {part: [] for part in reader.parts}
-    for start in range(0, len(positions), size):
-        where = positions[start : start + size]
+
+    def run(cut: slice) -> dict[Part, Block]:
+        where = positions[cut]
         with common_numbers(queries, where):
             values, blocks = reader.blocks(function, collate(queries, where, device=device))
         per_example(values, queries, where, what="measure")
+        return blocks
+
+    for _, blocks in Batching(min(BATCH, batch_size)).over(len(positions), run):
         for part, block in blocks.items():
             found[part].append(block)
     gradients = {part: joined(blocks) for part, blocks in found.items() if blocks}

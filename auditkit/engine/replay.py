@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from auditkit.engine.passes import LocalExecutor
 from auditkit.engine.preconditioner import make_preconditioner
 from auditkit.engine.restore import blend, fresh_copy, private_copy
+from auditkit.engine.units import unit_of_rises
 from auditkit.engine.update import Query, ascent, make_update
 from auditkit.errors import SettingError
 from auditkit.pool import Pool, Positions
@@ -31,7 +32,8 @@ class ReplaySettings:
     Attributes:
         keep: the share of the trained weights in the blend with fresh ones; 0 is short training
             from scratch, 1 leaves the weights as they are.
-        unlearn: how far the fold's mean loss is raised by one update before the replay; 0 for none.
+        unlearn: how far the fold's mean loss is raised by one update before the replay, in the unit
+            of every rise (`units.py`); 0 for none.
         damping: of that update's curvature.
 
     Raises:
@@ -100,6 +102,7 @@ class Replays:
         self.fresh, self.pretrained, self.targets = fresh, pretrained, targets
         self.executor, self.seed = executor, seed
         self.outside, self.replayed = Sums(len(pool)), Sums(len(pool))
+        self._rises_by: float | None = None
 
     def run(self, held: Positions, rest: Positions, *, epochs: int, seed: int) -> None:
         """Hold out the examples at `held`: forget them, replay `rest`, measure, add up."""
@@ -151,6 +154,12 @@ class Replays:
             fresh = fresh_copy(self.model, self.executor.device)
         return {**dict(fresh.named_parameters()), **(self.pretrained or {})}
 
+    def _unit(self) -> float:
+        """What a rise of 1 is, by the trained model, found once."""
+        if self._rises_by is None:
+            self._rises_by = unit_of_rises(self.task, self.model, self.pool, self.executor)
+        return self._rises_by
+
     def unlearn(self, model: nn.Module, held: Positions) -> None:
         """Move the model against the whole fold, by one preconditioned update."""
         query = Query(self.task.loss, model, self.pool, held, self.executor, self.executor.device)
@@ -167,7 +176,7 @@ class Replays:
             query,
             *ascent(query, chosen.solve),
             precondition=chosen.solve,
-            rise=self.settings.unlearn,
+            rise=self.settings.unlearn * self._unit(),
         )
         moved = update.moved(model)
         with torch.no_grad():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from fnmatch import fnmatchcase
 
 import numpy as np
@@ -113,11 +114,12 @@ def fresh_copy(model: nn.Module, device: torch.device) -> nn.Module:
     """A copy of the model with newly initialized weights, by each layer's `reset_parameters`.
 
     Frozen weights stay as they are, and so do the statistics of normalization layers whose scales
-    are frozen; other statistics begin anew.
+    are frozen; other statistics begin anew. Low-rank adapters begin as no change at all, with
+    random weights at their input and zeros at their output (Hu et al. 2021, LoRA, section 4.1).
 
     Raises:
         TaskError: a trainable weight of which no `reset_parameters` takes care, or one of an
-            adapter, which begins otherwise than its layer's `reset_parameters` would have it.
+            adapter of another make.
     """
     copied = private_copy(model, device)
     frozen = {name: w.clone() for name, w in copied.named_parameters() if not w.requires_grad}
@@ -133,11 +135,41 @@ def fresh_copy(model: nn.Module, device: torch.device) -> nn.Module:
                 )
                 if reset is not None:
                     reset()
+        begun = _begin_adapters(copied)
         named = dict(copied.named_parameters())
         for name, kept in frozen.items():
             named[name].copy_(kept)
-    _check_fresh(copied)
+    _check_fresh(copied, begun)
     return copied
+
+
+def _begin_adapters(model: nn.Module) -> set[str]:
+    """Set low-rank adapters to their beginning, in place; gives the names of their weights."""
+    begun = set()
+    for layer_name, layer in model.named_modules():
+        reset = getattr(layer, "reset_lora_parameters", None)  # as peft's layers have it
+        if reset is not None:
+            for adapter in _adapters(layer):
+                reset(adapter, True)
+        for name, weight in layer.named_parameters():
+            parts = set(name.split("."))
+            if reset is not None and any(part.startswith("lora_") for part in parts):
+                begun.add(_joined(layer_name, name))
+            elif {"lora_A", "lora_B"} & parts:
+                if "lora_B" in parts and weight.requires_grad:
+                    weight.zero_()
+                begun.add(_joined(layer_name, name))
+    return begun
+
+
+def _adapters(layer: nn.Module) -> set[str]:
+    """The names of the adapters of one of peft's layers."""
+    kinds = (getattr(layer, kind, {}) for kind in ("lora_A", "lora_embedding_A"))
+    return {name for kind in kinds for name in kind}
+
+
+def _joined(module: str, own: str) -> str:
+    return f"{module}.{own}" if module else own
 
 
 def _is_trained(layer: nn.Module) -> bool:
@@ -148,17 +180,22 @@ def _is_trained(layer: nn.Module) -> bool:
     return any(weight.requires_grad for weight in own)
 
 
-def _check_fresh(model: nn.Module) -> None:
-    """Refuse a copy of which some trainable weight was not initialized anew."""
+def _check_fresh(model: nn.Module, begun: AbstractSet[str]) -> None:
+    """Refuse a copy of which some trainable weight was not initialized anew.
+
+    Args:
+        model: the copy.
+        begun: weights of adapters that were.
+    """
     for layer_name, layer in model.named_modules():
         for own, weight in layer.named_parameters(recurse=False):
-            name = f"{layer_name}.{own}" if layer_name else own
+            name = _joined(layer_name, own)
             if not weight.requires_grad:
                 continue
             kind = f"({type(layer).__name__})"
             if bool(weight.isnan().any()):
                 reason = f"{kind} has weights that no `reset_parameters` initializes"
-            elif "lora_" in name:
+            elif "lora_" in name and name not in begun:
                 reason = f"{kind} is an adapter, which does not begin as a layer of its own does"
             else:
                 continue

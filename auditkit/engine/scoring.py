@@ -116,7 +116,13 @@ class Scoring:
         first = next(self.models.weighed())
         moving = sum(weight.numel() for weight in first.moving.values())
         return cost(
-            self.sides.train, first.model, pool, rows=rows, moving=moving, models=len(self.models)
+            self.sides.train,
+            first.model,
+            pool,
+            rows=rows,
+            blocks=len(list(self._blocks("products", rows, pool))),
+            moving=moving,
+            models=len(self.models),
         )
 
     def _way(self, pool: Pool, rows: Sequence[Positions]) -> Response:

@@ -17,11 +17,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from auditkit.batches import batches
+from auditkit.batches import collate
 from auditkit.checks import per_example
 from auditkit.engine.curvature import Preconditioner
 from auditkit.engine.line_search import line_search
 from auditkit.engine.passes import (
+    Batching,
     Executor,
     Function,
     Weights,
@@ -187,7 +188,7 @@ def mean_gradient(
         pool: where the examples are.
         positions: which of them.
         device: where the model is.
-        batch_size: examples per backward pass.
+        batch_size: examples per backward pass; fewer where memory runs out.
         weights: where the gradient is taken, if not at the model's own weights of these names.
 
     Raises:
@@ -199,11 +200,16 @@ def mean_gradient(
         name: torch.zeros_like(weight, dtype=at_least_single(weight.dtype))
         for name, weight in trained.items()
     }
+
+    def run(cut: slice) -> dict[str, Tensor]:
+        where = positions[cut]
+        batch = collate(pool, where, device=device)
+        with common_numbers(pool, where):
+            values = per_example(call(function, model, batch, at), pool, where, what="measure")
+        return gradient(values.sum(), model) if at is None else _by(values.sum(), at)
+
     with differentiable():
-        for where, batch in batches(pool, positions, batch_size=batch_size, device=device):
-            with common_numbers(pool, where):
-                values = per_example(call(function, model, batch, at), pool, where, what="measure")
-            found = gradient(values.sum(), model) if at is None else _by(values.sum(), at)
+        for _, found in Batching(batch_size).over(len(positions), run):
             for name, part in found.items():
                 total[name] += part / len(positions)
     return total

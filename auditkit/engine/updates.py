@@ -12,13 +12,11 @@ from auditkit.engine.models import Models, Weighed
 from auditkit.engine.passes import Executor
 from auditkit.engine.sides import Sides
 from auditkit.engine.sphere import away
+from auditkit.engine.units import unit_of_rises
 from auditkit.engine.update import Query, Update, make_update
 from auditkit.pool import Pool, Positions
 from auditkit.seeds import stream
 from auditkit.subject import Task
-
-_UNIT_SAMPLE = 2_048
-"""How many training examples' losses make the unit of a rise."""
 
 
 class Updates:
@@ -45,7 +43,7 @@ class Updates:
     ) -> None:
         self.task, self.train, self.models, self.sides = task, train, models, sides
         self._executor, self._seed = executor, seed
-        self._mean_loss: float | None = None
+        self._rises_by: float | None = None
 
     def of(
         self, one: Weighed, queries: Pool, rows: list[Positions], *, length: bool, advice: Advice
@@ -77,21 +75,12 @@ class Updates:
         return found
 
     def _unit(self) -> float:
-        """What a rise of 1 is: one nat; elsewhere the mean loss of the training examples.
-
-        A squared error has the unit of its targets, so a number alone would say nothing.
-        """
-        if self.task.likelihood in ("categorical", "tokens"):
-            return 1.0
-        if self._mean_loss is None:
-            count = min(_UNIT_SAMPLE, len(self.train))
-            places = np.unique(np.linspace(0, len(self.train) - 1, count).astype(np.int64))
-            losses = self._executor.measure(
-                self.task.loss, self.models.trained, self.train, positions=places
+        """What a rise of 1 is, found once."""
+        if self._rises_by is None:
+            self._rises_by = unit_of_rises(
+                self.task, self.models.trained, self.train, self._executor
             )
-            mean = float(losses.double().abs().mean())
-            self._mean_loss = mean if mean > 0 else 1.0
-        return self._mean_loss
+        return self._rises_by
 
     def _query(self, one: Weighed, queries: Pool, positions: Positions) -> Query:
         query = Query(

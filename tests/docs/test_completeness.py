@@ -177,12 +177,12 @@ def test_the_states_of_plugins_are_documented() -> None:
 
 
 def test_the_numbers_in_the_explanation_are_those_of_the_code() -> None:
-    from auditkit.engine import curvature, line_search, outputs
+    from auditkit.engine import curvature, line_search, outputs, probes
 
     method = text_of("explanation/method.md")
     default = inspect.signature(auditkit.ForwardINF).parameters["rise"].default
     assert f"`rise`, {default:g} by default" in method
-    assert f"from the {curvature._SAMPLE:,} heaviest of the rows" in method
+    assert f"from the {probes.SAMPLE:,} heaviest of the rows" in method
     assert f"within {line_search._TOLERANCE:.0%}".replace("%", " %") in method
     assert f"The {outputs.ROWS:,} heaviest are kept" in method
     kinds = re.findall(r"^\| `(\w+)` \|", method, re.MULTILINE)

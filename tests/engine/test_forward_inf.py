@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from auditkit.errors import (
     StepError,
     TaskError,
 )
+from auditkit.progress import Silent, Step
 from auditkit.scores import Floats, Holdout
 
 KINDS = ["none", "adam", "diagonal", "kfac", "ekfac", "ggn"]
@@ -490,6 +492,30 @@ def test_costs_are_counted_before_anything_runs(task: ClassificationTask, pool: 
     assert found.tangent > 64
     assert 3 < found.products < 200
     assert found.first_order == min(found.tangent, found.products)
+
+
+def test_every_block_of_queries_costs_a_pass_of_gradients(
+    task: ClassificationTask, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = ForwardINF(task, train=pool, response="products", preconditioner="none")
+    at_once = engine.cost(10)
+    moving = sum(weight.numel() for weight in task.model.parameters())
+    monkeypatch.setattr("auditkit.engine.scoring._HELD_TOGETHER", 4 * max(moving, len(pool)))
+    in_blocks = engine.cost(10)  # of four, four and two
+    assert in_blocks.products == pytest.approx(at_once.products + 2 * 3.0)
+    assert (in_blocks.finite, in_blocks.tangent) == (at_once.finite, at_once.tangent)
+    steps: list[str] = []
+
+    class Seen(Silent):
+        def step(self, description: str, total: int) -> AbstractContextManager[Step]:
+            steps.append(description)
+            return super().step(description, total)
+
+    watched = ForwardINF(
+        task, train=pool, response="products", preconditioner="none", progress=Seen()
+    )
+    watched.influence(pool.subset(range(10)))
+    assert steps.count("multiplying gradients") == 3
 
 
 def test_held_out_pulls_weigh_margins_by_both_slopes_of_the_loss(

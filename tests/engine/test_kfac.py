@@ -114,7 +114,7 @@ def test_a_convolution_has_the_moments_of_its_patches(name: str) -> None:
     output = module(images)
     slope = 2 * output.detach()
     sums, layer = Sums(), Dense("", module)
-    sums.add(layer, [Use(images, slope)])
+    sums.add(Sums.of(layer, [Use(images, slope)]))
     found = sums.factors(examples=4)
     assert found is not None
     patches = []
@@ -130,7 +130,7 @@ def test_a_convolution_has_the_moments_of_its_patches(name: str) -> None:
 
 def test_positions_of_a_sequence_are_summed_on_the_input_side() -> None:
     sums, inputs = Sums(), torch.randn(5, 7, 2)
-    sums.add(Dense("", nn.Linear(2, 3)), [Use(inputs, torch.ones(5, 7, 3))])
+    sums.add(Sums.of(Dense("", nn.Linear(2, 3)), [Use(inputs, torch.ones(5, 7, 3))]))
     found = sums.factors(examples=5)
     assert found is not None
     rows = torch.cat([inputs.reshape(35, 2), torch.ones(35, 1)], dim=1)
@@ -146,11 +146,11 @@ def test_mended_moments_are_those_of_the_gradients_in_the_eigenbasis() -> None:
         Use(torch.randn(5, 4, 2), torch.randn(5, 4, 3)),
     ]
     sums = Sums()
-    sums.add(layer, uses)
+    sums.add(Sums.of(layer, uses))
     factors = sums.factors(examples=5)
     assert factors is not None
     moments = Moments({"l": factors})
-    moments.add(layer, uses)
+    moments.add("l", moments.of(layer, uses))
     found = moments.mended(examples=5)["l"].moments
     gradients = sum(layer.block(use.value, use.slope).written() for use in uses)
     basis = torch.kron(factors.output_vectors, factors.input_vectors)

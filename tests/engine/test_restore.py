@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Callable
 
@@ -218,20 +219,67 @@ class Adapted(nn.Module):
         self.lora_A, self.lora_B = nn.Linear(3, 2, bias=False), nn.Linear(2, 3, bias=False)
 
 
+class OtherwiseAdapted(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lora_up = nn.Linear(3, 2, bias=False)
+
+
+def test_an_adapter_begins_as_no_change() -> None:
+    model = Adapted()
+    fresh = fresh_copy(model, CPU)
+    assert torch.equal(fresh.base.weight, model.base.weight)
+    assert fresh.lora_A.weight.abs().min() > 0
+    assert not torch.equal(fresh.lora_A.weight, model.lora_A.weight)
+    assert not fresh.lora_B.weight.any()
+    assert model.lora_B.weight.any()
+    model.lora_B.requires_grad_(requires_grad=False)
+    assert torch.equal(fresh_copy(model, CPU).lora_B.weight, model.lora_B.weight)
+
+
+def test_adapters_of_peft_begin_as_peft_begins_them() -> None:
+    peft = pytest.importorskip("peft")
+
+    class Small(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed, self.mix = nn.Embedding(5, 4), nn.Linear(4, 4)
+            self.head = nn.Linear(4, 3)
+
+        def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+            return self.head(self.mix(self.embed(tokens)))
+
+    settings = peft.LoraConfig(r=2, target_modules=["embed", "mix"])
+    model = peft.get_peft_model(Small(), settings)
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.requires_grad:
+                weight.fill_(0.5)  # trained
+    tokens = torch.arange(5)
+    fresh = fresh_copy(model, CPU)
+    without = copy.deepcopy(model).unload()
+    assert not torch.allclose(model(tokens), without(tokens))
+    assert torch.allclose(fresh(tokens), without(tokens))
+    weights = [weight for weight in fresh.parameters() if weight.requires_grad]
+    assert len(weights) == 4
+    assert sum(bool(weight.any()) for weight in weights) == 2
+    assert not any(bool((weight == 0.5).any()) for weight in weights)
+
+
 @pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
 @pytest.mark.parametrize(
     ("make", "told"),
     [
         (lambda: nn.utils.weight_norm(nn.Linear(3, 3)), "no `reset_parameters` initializes"),
         (lambda: nn.utils.spectral_norm(nn.Linear(3, 3)), "no `reset_parameters` initializes"),
-        (Adapted, "'lora_A' .* is an adapter"),
+        (OtherwiseAdapted, "'lora_up' .* is an adapter"),
     ],
 )
 def test_weights_that_would_not_begin_anew_are_refused(
     make: Callable[[], nn.Module], told: str
 ) -> None:
     model = make().eval()
-    if not isinstance(model, Adapted):
+    if not isinstance(model, OtherwiseAdapted):
         with torch.no_grad():
             model(torch.zeros(2, 3))
     with pytest.raises(TaskError, match=rf"{told}.*Subject\(fresh="):

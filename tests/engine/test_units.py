@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from auditkit import ClassificationTask, ForwardINF, Pool, RegressionTask
+from auditkit import ClassificationTask, ForwardINF, Pool, Recipe, RegressionTask
 
 
 def regression(scale: float) -> tuple[RegressionTask, Pool, Pool, np.ndarray]:  # type: ignore[type-arg]
@@ -39,6 +39,16 @@ def test_finite_scores_match_leaving_out_in_any_unit_of_the_targets(scale: float
     engine = ForwardINF(task, train=train, preconditioner="ggn", damping=1e-3)
     for found, expected in zip(engine.influence(queries).values, changes, strict=True):
         assert np.corrcoef(found, expected)[0, 1] > 0.99
+
+
+@pytest.mark.parametrize("scale", [1e-2, 1.0, 1e3])
+def test_a_fold_is_unlearned_by_so_much_of_the_mean_loss(scale: float) -> None:
+    task, train, _, _ = regression(scale)
+    still = Recipe(optimizer="sgd", learning_rate=1e-30)
+    held = ForwardINF(task, train=train, recipe=still).holdout(
+        folds=3, epochs=1, keep=1.0, unlearn=0.5
+    )
+    assert held.outside.mean() == pytest.approx(1.5 * held.inside.mean(), rel=0.03)
 
 
 def trained(blobs: tuple[Tensor, Tensor]) -> nn.Module:
