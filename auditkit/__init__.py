@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from auditkit import errors as errors
     from auditkit.audit import Audit, AuditClass, Requirements
-    from auditkit.context import AuditContext, Engine, Settings
+    from auditkit.context import AuditContext, Engine, InfluenceSettings, Settings
     from auditkit.engine import ForwardINF, UpdateSettings
     from auditkit.factors import FactorFolder
     from auditkit.findings import Findings
@@ -48,6 +48,7 @@ __all__ = [
     "GalleryRow",
     "Holdout",
     "ImagePreview",
+    "InfluenceSettings",
     "LanguageModelTask",
     "Mark",
     "Match",
@@ -80,7 +81,7 @@ __all__ = [
 
 _HOMES = {
     "audit": "Audit AuditClass Requirements",
-    "context": "AuditContext Engine Settings",
+    "context": "AuditContext Engine InfluenceSettings Settings",
     "engine": "ForwardINF UpdateSettings",
     "factors": "FactorFolder",
     "findings": "Findings",

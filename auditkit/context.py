@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Generic, Literal, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from auditkit.errors import StoreError
 from auditkit.pool import Pool
@@ -28,6 +28,25 @@ class Settings(BaseModel):
     """An audit's settings: each field's type, default and description make an option."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class InfluenceSettings(Settings):
+    """Settings of an audit that asks the engine for influence: it can be told to calibrate that.
+
+    Take it in place of `Settings`, and the command has `--calibrate`. The audit's engine then comes
+    with the rise and damping that were chosen, and keeps them through `configured` where the audit
+    names none. `response` says what the audit reads off the train side: for first-order scores only
+    the damping is chosen, since no weights are moved.
+    """
+
+    response: ClassVar[Literal["finite", "first-order"]] = "finite"
+
+    calibrate: bool = Field(
+        default=False,
+        description="Choose the engine's rise and damping by predicted against actual change over "
+        "a few removal runs, each a training from scratch on half of the train pool.",
+    )
+    removals: int = Field(default=12, ge=3, description="How many removal runs --calibrate makes.")
 
 
 S = TypeVar("S", bound=Settings)

@@ -14,7 +14,9 @@ from pydantic import ValidationError
 
 from auditkit import fingerprint, store
 from auditkit.audit import AuditClass
-from auditkit.context import AuditContext, Settings
+from auditkit.calibrating import calibrated
+from auditkit.calibrating import section as calibration_section
+from auditkit.context import AuditContext, InfluenceSettings, Settings
 from auditkit.devices import check_device
 from auditkit.engine import ForwardINF
 from auditkit.errors import AuditkitError, PluginError, SettingError, did_you_mean
@@ -168,6 +170,8 @@ def _sections(audit: AuditClass, result: AuditResult, registry: Registry) -> lis
         raise PluginError(
             f"The {audit.name} audit failed to make the sections of its report with {said(error)}."
         ) from error
+    calibration = calibration_section(result)
+    own += [calibration] if calibration is not None else []
     return [*own, *registry.report_sections(audit.name, result)]
 
 
@@ -184,29 +188,15 @@ class _Desk:
 
 def _audit(job: Job, desk: _Desk) -> AuditResult:
     """The audit's result, with every note that came up on the way."""
-    subject, notes = job.subject, desk.notes
-    engine = (
-        None
-        if subject.task is None
-        else ForwardINF(
-            subject.task,
-            train=subject.train,
-            checkpoints=subject.checkpoints,
-            recipe=subject.recipe,
-            fresh=subject.fresh,
-            pretrained=subject.pretrained,
-            seed=job.seed,
-            device=job.device,
-            batch_size=job.batch_size,
-            factors=desk.factors,
-            progress=desk.progress,
-            warn=lambda text: notes.append(Note(level="warning", text=text)),
-        )
-    )
-    context = AuditContext(
-        subject=subject,
-        settings=job.settings,
-        scoring=engine,
+    settings, notes = job.settings, desk.notes
+
+    def warn(text: str) -> None:
+        notes.append(Note(level="warning", text=text))
+
+    context: AuditContext[Settings] = AuditContext(
+        subject=job.subject,
+        settings=settings,
+        scoring=None if job.subject.task is None else _engine(job, desk, warn=warn),
         seed=job.seed,
         device=job.device,
         progress=desk.progress,
@@ -214,14 +204,39 @@ def _audit(job: Job, desk: _Desk) -> AuditResult:
         workplace=desk.work.folder,
         listener=desk.listener,
     )
+    chosen = None
+    if isinstance(settings, InfluenceSettings) and settings.calibrate:
+        chosen = calibrated(context, settings, lambda: _engine(job, desk, warn=None))
+        engine = context.engine.configured(rise=chosen.rise, damping=chosen.damping)
+        context = replace(context, scoring=engine)
     result: object = job.audit().audit(context)
     if not isinstance(result, AuditResult):
         raise PluginError(
             f"The {job.audit.name} audit returned a {type(result).__name__}: `audit` returns an "
             "auditkit.AuditResult."
         )
+    result = result if chosen is None else chosen.added_to(result)
     every = [*notes, *result.notes]
     return replace(result, notes=tuple(dict.fromkeys(every)))
+
+
+def _engine(job: Job, desk: _Desk, *, warn: Callable[[str], None] | None) -> ForwardINF:
+    """The engine on the job's subject."""
+    subject = job.subject
+    return ForwardINF(
+        subject.required_task(),
+        train=subject.train,
+        checkpoints=subject.checkpoints,
+        recipe=subject.recipe,
+        fresh=subject.fresh,
+        pretrained=subject.pretrained,
+        seed=job.seed,
+        device=job.device,
+        batch_size=job.batch_size,
+        factors=desk.factors,
+        progress=desk.progress,
+        warn=warn,
+    )
 
 
 def _data_notes(subject: Subject) -> list[Note]:

@@ -28,7 +28,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "truth executors",
         "hookspecs plugins registry",
         "store record factors",
-        "report pipeline demo",
+        "report calibrating pipeline demo",
         "cli",
         "testing __main__",
     )

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from auditkit import Audit, AuditContext, AuditResult, Requirements, Section, Settings
+from auditkit import Audit, AuditContext, AuditResult, InfluenceSettings, Requirements, Section
 from auditkit.errors import PoolError
 
 FEWEST = 2
 
 
-class LeakageSettings(Settings):
+class LeakageSettings(InfluenceSettings):
     """What can be set on the leakage audit."""
+
+    response: ClassVar[Literal["finite", "first-order"]] = "first-order"
 
     threshold: float = Field(
         default=0.5,

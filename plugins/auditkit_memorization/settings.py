@@ -8,7 +8,7 @@ from typing import TypeAlias
 import numpy as np
 from pydantic import Field
 
-from auditkit import AuditContext, Settings
+from auditkit import AuditContext, InfluenceSettings
 
 _STEPS = 250
 """Optimizer steps of a replay: fewer, and it does not know the classes yet."""
@@ -17,7 +17,7 @@ _EPOCHS = (4, 60)
 """The fewest and the most epochs of a replay where the setting leaves it to the audit."""
 
 
-class MemorizationSettings(Settings):
+class MemorizationSettings(InfluenceSettings):
     """What can be set on the memorization audit."""
 
     threshold: float = Field(
