@@ -19,6 +19,7 @@ from auditkit.scores import Evaluation, Floats, Holdout, Planter, Ranking, Score
 from auditkit.subject import Subject, Task, no_model
 
 if TYPE_CHECKING:
+    from auditkit.engine.preconditioner import Choice
     from auditkit.engine.response import Response
     from auditkit.engine.sides import Measure, Pull, TrainMeasure
     from auditkit.engine.update import UpdateSettings
@@ -63,6 +64,11 @@ class Engine(Protocol):
         update: UpdateSettings | None = None,
     ) -> Engine:
         """An engine on the same models and curvature with other settings, as `ForwardINF` has."""
+
+    def with_curvature(
+        self, preconditioner: Choice = "auto", *, parameters: str | None = None, damping: float = 1
+    ) -> Engine:
+        """An engine on the same models of which other parameters move, with defaults elsewhere."""
 
     def token_changes(
         self, queries: Pool, pool: Pool | None = None

@@ -284,8 +284,32 @@ class ForwardINF:
         other._scoring = other._scoring_of(other._sides)
         return other
 
+    def with_curvature(
+        self,
+        preconditioner: Choice = "auto",
+        *,
+        parameters: str | None = None,
+        damping: float = 1.0,
+    ) -> ForwardINF:
+        """An engine on the same models, with another preconditioner or other parameters that move.
+
+        What is measured has its defaults; `configured` changes that in turn. The models themselves
+        are shared; the curvature is estimated anew when scores are first asked for.
+
+        Raises:
+            SettingError: an unknown preconditioner, or a number out of its range.
+        """
+        if damping != 0:
+            check_number("damping", damping)
+        check_choice("preconditioner", preconditioner, Choice)
+        other = copy.copy(self)
+        other._models = self._models.moving_others(parameters, preconditioner, damping=damping)
+        return other.configured()
+
     def evaluate(self, pool: Pool | None = None) -> Evaluation:
         """Loss, outputs and targets of each example (default: the train pool), as trained.
+
+        Of documents, the loss alone: their outputs are no table.
 
         Raises:
             NonFiniteLossError: a loss is NaN or infinite.
