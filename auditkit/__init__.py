@@ -21,7 +21,16 @@ if TYPE_CHECKING:
     from auditkit.preview import ImagePreview, RowPreview, TextPreview
     from auditkit.progress import Progress, Silent
     from auditkit.results import AuditResult, Note, SelfCheck
-    from auditkit.scores import ClassTables, Evaluation, Holdout, Match, Planted, Ranking, Scores
+    from auditkit.scores import (
+        ClassTables,
+        DocumentScores,
+        Evaluation,
+        Holdout,
+        Match,
+        Planted,
+        Ranking,
+        Scores,
+    )
     from auditkit.showing import Figure, Gallery, GalleryRow, Mark, Section, Shown
     from auditkit.store import Run
     from auditkit.subject import Recipe, Subject, Task
@@ -43,6 +52,7 @@ __all__ = [
     "AuditResult",
     "ClassTables",
     "ClassificationTask",
+    "DocumentScores",
     "Documents",
     "Engine",
     "Evaluation",
@@ -94,7 +104,7 @@ _HOMES = {
     "preview": "ImagePreview RowPreview TextPreview",
     "progress": "Progress Silent",
     "results": "AuditResult Note SelfCheck",
-    "scores": "ClassTables Evaluation Holdout Match Planted Ranking Scores",
+    "scores": "ClassTables DocumentScores Evaluation Holdout Match Planted Ranking Scores",
     "showing": "Figure Gallery GalleryRow Mark Section Shown",
     "store": "Run",
     "subject": "Recipe Subject Task",

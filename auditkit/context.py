@@ -15,7 +15,15 @@ from auditkit.errors import StoreError
 from auditkit.pool import Pool
 from auditkit.progress import SILENT, Progress
 from auditkit.results import Note, SelfCheck
-from auditkit.scores import Evaluation, Floats, Holdout, Planter, Ranking, Scores
+from auditkit.scores import (
+    DocumentScores,
+    Evaluation,
+    Floats,
+    Holdout,
+    Planter,
+    Ranking,
+    Scores,
+)
 from auditkit.subject import Subject, Task, no_model
 
 if TYPE_CHECKING:
@@ -69,6 +77,11 @@ class Engine(Protocol):
         self, preconditioner: Choice = "auto", *, parameters: str | None = None, damping: float = 1
     ) -> Engine:
         """An engine on the same models of which other parameters move, with defaults elsewhere."""
+
+    def documents(
+        self, queries: Pool, pool: Pool | None = None, *, groups: Sequence[str] | None = None
+    ) -> DocumentScores:
+        """Influence of each document on each query, by its tokens and by its loss."""
 
     def token_changes(
         self, queries: Pool, pool: Pool | None = None
