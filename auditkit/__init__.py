@@ -22,21 +22,38 @@ if TYPE_CHECKING:
     from auditkit.preview import ImagePreview, RowPreview, TextPreview
     from auditkit.progress import Progress, Silent
     from auditkit.results import AuditResult, Note, SelfCheck
-    from auditkit.scores import ClassTables, Evaluation, Holdout, Match, Planted, Ranking, Scores
+    from auditkit.scores import (
+        ClassTables,
+        DocumentScores,
+        Evaluation,
+        Holdout,
+        Match,
+        Planted,
+        Ranking,
+        Scores,
+    )
     from auditkit.showing import Figure, Gallery, GalleryRow, Mark, Section, Shown
     from auditkit.store import Run
     from auditkit.subject import Recipe, Subject, Task
-    from auditkit.tasks import ClassificationTask, Documents, LanguageModelTask, RegressionTask
+    from auditkit.tasks import (
+        Answers,
+        ClassificationTask,
+        Documents,
+        LanguageModelTask,
+        RegressionTask,
+    )
 
     __version__: str
 
 __all__ = [
+    "Answers",
     "Audit",
     "AuditClass",
     "AuditContext",
     "AuditResult",
     "ClassTables",
     "ClassificationTask",
+    "DocumentScores",
     "Documents",
     "Engine",
     "Evaluation",
@@ -91,11 +108,11 @@ _HOMES = {
     "preview": "ImagePreview RowPreview TextPreview",
     "progress": "Progress Silent",
     "results": "AuditResult Note SelfCheck",
-    "scores": "ClassTables Evaluation Holdout Match Planted Ranking Scores",
+    "scores": "ClassTables DocumentScores Evaluation Holdout Match Planted Ranking Scores",
     "showing": "Figure Gallery GalleryRow Mark Section Shown",
     "store": "Run",
     "subject": "Recipe Subject Task",
-    "tasks": "ClassificationTask Documents LanguageModelTask RegressionTask",
+    "tasks": "Answers ClassificationTask Documents LanguageModelTask RegressionTask",
 }
 """The public names by the module they live in."""
 

@@ -15,10 +15,19 @@ from auditkit.errors import StoreError
 from auditkit.pool import Pool
 from auditkit.progress import SILENT, Progress
 from auditkit.results import Note, SelfCheck
-from auditkit.scores import Evaluation, Floats, Holdout, Planter, Ranking, Scores
+from auditkit.scores import (
+    DocumentScores,
+    Evaluation,
+    Floats,
+    Holdout,
+    Planter,
+    Ranking,
+    Scores,
+)
 from auditkit.subject import Subject, Task, no_model
 
 if TYPE_CHECKING:
+    from auditkit.engine.preconditioner import Choice
     from auditkit.engine.response import Response
     from auditkit.engine.sides import Measure, Pull, TrainMeasure
     from auditkit.engine.update import UpdateSettings
@@ -86,6 +95,16 @@ class Engine(Protocol):
 
         Rise and damping stay where they are left out, so that what was calibrated stays.
         """
+
+    def with_curvature(
+        self, preconditioner: Choice = "auto", *, parameters: str | None = None, damping: float = 1
+    ) -> Engine:
+        """An engine on the same models of which other parameters move, with defaults elsewhere."""
+
+    def documents(
+        self, queries: Pool, pool: Pool | None = None, *, groups: Sequence[str] | None = None
+    ) -> DocumentScores:
+        """Influence of each document on each query, by its tokens and by its loss."""
 
     def token_changes(
         self, queries: Pool, pool: Pool | None = None

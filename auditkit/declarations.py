@@ -17,8 +17,22 @@ from auditkit.context import Settings
 SCALARS = (bool, int, float, str, Path)
 """The types a setting may have, beside a `Literal` of them and any of these or None."""
 
+SEVERAL = tuple[str, ...]
+"""The type of a setting that takes several texts: its option may be given several times."""
+
 RESERVED = frozenset(
-    {"batch_size", "debug", "device", "drop", "embeddings", "evaluation", "fail_on", "help", "id"}
+    {
+        "base",
+        "batch_size",
+        "debug",
+        "device",
+        "drop",
+        "embeddings",
+        "evaluation",
+        "fail_on",
+        "help",
+        "id",
+    }
     | {
         "label",
         "model",
@@ -88,10 +102,10 @@ def _setting_problems(owner: str, name: str, info: FieldInfo) -> Iterator[str]:
     if not info.description:
         yield f"{owner}.{name} has no description: write Field(default, description=...)."
     kind, _ = value_type(info.annotation)
-    if kind not in SCALARS and get_origin(kind) is not Literal:
+    if kind not in (*SCALARS, SEVERAL) and get_origin(kind) is not Literal:
         yield (
             f"{owner}.{name} is of type {info.annotation}: a setting is a bool, int, float, str, "
-            "Path or Literal, or one of these or None."
+            "Path or Literal, one of these or None, or a tuple[str, ...]."
         )
 
 

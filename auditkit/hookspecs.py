@@ -51,6 +51,7 @@ class SourceOptions:
             may be flat, labels may be missing, and the subject has no task.
         unlabelled: whether the second path may hold examples without labels.
         checkpoint: the local folder of a language model that was trained on the subject's texts.
+        base: the local folder of the model whose weights that training began from.
         seed: for the model that is trained where the data comes without one.
         device: torch's name of the device to train it on.
         batch_size: None lets the source choose.
@@ -67,6 +68,7 @@ class SourceOptions:
     model: bool = True
     unlabelled: bool = False
     checkpoint: Path | None = None
+    base: Path | None = None
     seed: int = 0
     device: str = "cpu"
     batch_size: int | None = None

@@ -27,7 +27,7 @@ from auditkit.record import Job, Stages, run_record, subject_record, work_key
 from auditkit.registry import Registry
 from auditkit.report.examples import shown_previews
 from auditkit.report.render import render
-from auditkit.results import AuditResult, Note, Number
+from auditkit.results import AuditResult, Given, Note
 from auditkit.seeds import seeded
 from auditkit.showing import Section
 from auditkit.store import Run
@@ -42,7 +42,7 @@ def run(
     subject: Subject,
     *,
     out: Path | str = "runs",
-    settings: Mapping[str, Number] | Settings | None = None,
+    settings: Mapping[str, Given] | Settings | None = None,
     seed: int = 0,
     device: str = "cpu",
     batch_size: int | None = None,
@@ -117,7 +117,7 @@ def run(
     return replace(finished, warnings=tuple(registry.warnings[told:]))
 
 
-def check_settings(audit: AuditClass, given: Mapping[str, Number] | Settings) -> Settings:
+def check_settings(audit: AuditClass, given: Mapping[str, Given] | Settings) -> Settings:
     """The audit's settings with what is given, checked.
 
     Raises:

@@ -14,6 +14,9 @@ from auditkit.showing import PoolName
 
 Number: TypeAlias = Union[float, int, str, bool, None]
 
+Given: TypeAlias = Union[Number, tuple[str, ...]]
+"""What a setting may be given: one value, or several texts."""
+
 
 class Note(BaseModel):
     """A visible line of the report: a fact the reader needs, or a warning."""

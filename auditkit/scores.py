@@ -127,6 +127,19 @@ class Ranking:
         return self.query_ids.index(query_id)
 
 
+@dataclass(frozen=True)
+class DocumentScores:
+    """Influence of documents on queries, read in two ways from one pass.
+
+    Attributes:
+        tokens: by the largest change of a document's token.
+        loss: by the change of its mean loss.
+    """
+
+    tokens: Scores
+    loss: Scores
+
+
 class Whole:
     """Takes tiles of scores in and holds them all.
 

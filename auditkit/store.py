@@ -27,7 +27,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from auditkit.errors import StoreError, UnknownNameError, did_you_mean
 from auditkit.findings import Findings
-from auditkit.results import AuditResult, Note, Number, SelfCheck
+from auditkit.results import AuditResult, Given, Note, Number, SelfCheck
 from auditkit.showing import PoolName
 
 FORMAT = 1
@@ -71,7 +71,7 @@ class RunRecord(BaseModel):
     question: str
     created: datetime
     subject: SubjectRecord
-    settings: Mapping[str, Number]
+    settings: Mapping[str, Given]
     seed: int
     device: str
     batch_size: int | None

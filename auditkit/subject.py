@@ -77,7 +77,9 @@ class Task(ABC):
         )
 
     def token_measure(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-        """A measure of each token, and which of them count: both [batch, token].
+        """The negative log-odds of each token, and which of them count: both [batch, token].
+
+        `log(1 - p) - log p` for the token's probability p, so that its loss follows from it.
 
         Raises:
             MissingOutputsError: the task's examples have no tokens.

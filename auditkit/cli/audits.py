@@ -26,7 +26,7 @@ from auditkit.cli.terminal import Terminal
 from auditkit.hookspecs import SourceOptions
 from auditkit.progress import Progress
 from auditkit.registry import Registry
-from auditkit.results import Number
+from auditkit.results import Given
 
 if TYPE_CHECKING:
     from auditkit.store import Run
@@ -70,6 +70,14 @@ def audit_command(audit: AuditClass) -> click.Command:
                 help="The local folder of the language model that was trained on SUBJECT's texts.",
             )
         )
+        parameters.append(
+            click.Option(
+                ["--base"],
+                type=FOLDER,
+                metavar="DIR",
+                help="The local folder of the model that its training began from, if not anew.",
+            )
+        )
     parameters += [*subject_options(), *run_options(audit.fail_on), *voice_parameters()]
 
     @click.pass_context
@@ -110,7 +118,7 @@ def run_audit(
     subject: Subject,
     options: RunOptions,
     *,
-    settings: Mapping[str, Number],
+    settings: Mapping[str, Given],
     registry: Registry,
     terminal: Terminal,
 ) -> Run:
@@ -193,6 +201,7 @@ def _source_options(
         trusted=path("trusted"),
         model=not values.get("no_model", False),
         checkpoint=path("model"),
+        base=path("base"),
         seed=options.seed,
         device=options.device,
         batch_size=options.batch_size,

@@ -12,8 +12,8 @@ from pydantic.fields import FieldInfo
 
 from auditkit.audit import AuditClass
 from auditkit.cli.terminal import Terminal
-from auditkit.declarations import value_type
-from auditkit.results import Number
+from auditkit.declarations import SEVERAL, value_type
+from auditkit.results import Given, Number
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
 FILE = click.Path(path_type=Path)
@@ -118,14 +118,16 @@ def setting_options(audit: AuditClass) -> list[click.Parameter]:
     return [_setting_option(name, info) for name, info in declared.items()]
 
 
-def given_settings(audit: AuditClass, values: Mapping[str, object]) -> dict[str, Number]:
+def given_settings(audit: AuditClass, values: Mapping[str, object]) -> dict[str, Given]:
     """What the command line says of the audit's settings."""
     declared: Mapping[str, FieldInfo] = audit.settings.model_fields
     return {name: _given(values[name], info) for name, info in declared.items()}
 
 
-def _given(value: object, info: FieldInfo) -> Number:
+def _given(value: object, info: FieldInfo) -> Given:
     kind, _ = value_type(info.annotation)
+    if isinstance(value, tuple):
+        return tuple(map(str, value))
     if get_origin(kind) is Literal:
         choices: tuple[Number, ...] = get_args(kind)
         return next((choice for choice in choices if str(choice) == str(value)), None)
@@ -140,6 +142,9 @@ def _setting_option(name: str, info: FieldInfo) -> click.Option:
         flags = f"{flag}/--no-{flag[2:]}" if default else flag
         return click.Option([flags, name], is_flag=True, default=default, help=info.description,
                             show_default=bool(default))  # fmt: skip
+    if kind == SEVERAL:
+        return click.Option([flag, name], type=click.STRING, multiple=True, default=default,
+                            help=f"{info.description} May be given several times.")  # fmt: skip
     return click.Option(
         [flag, name],
         type=_click_type(kind),

@@ -56,7 +56,17 @@ from auditkit.gradients import differentiable
 from auditkit.pool import Pool, Positions
 from auditkit.progress import SILENT, Progress
 from auditkit.results import SelfCheck
-from auditkit.scores import Evaluation, Floats, Holdout, Planter, Ranking, Scores, Strongest, Whole
+from auditkit.scores import (
+    DocumentScores,
+    Evaluation,
+    Floats,
+    Holdout,
+    Planter,
+    Ranking,
+    Scores,
+    Strongest,
+    Whole,
+)
 from auditkit.seeds import seeded
 from auditkit.subject import Recipe, Task
 
@@ -295,8 +305,32 @@ class ForwardINF:
         other._scoring = other._scoring_of(other._sides)
         return other
 
+    def with_curvature(
+        self,
+        preconditioner: Choice = "auto",
+        *,
+        parameters: str | None = None,
+        damping: float = 1.0,
+    ) -> ForwardINF:
+        """An engine on the same models, with another preconditioner or other parameters that move.
+
+        What is measured has its defaults; `configured` changes that in turn. The models themselves
+        are shared; the curvature is estimated anew when scores are first asked for.
+
+        Raises:
+            SettingError: an unknown preconditioner, or a number out of its range.
+        """
+        if damping != 0:
+            check_number("damping", damping)
+        check_choice("preconditioner", preconditioner, Choice)
+        other = copy.copy(self)
+        other._models = self._models.moving_others(parameters, preconditioner, damping=damping)
+        return other.configured()
+
     def evaluate(self, pool: Pool | None = None) -> Evaluation:
         """Loss, outputs and targets of each example (default: the train pool), as trained.
+
+        Of documents, the loss alone: their outputs are no table.
 
         Raises:
             NonFiniteLossError: a loss is NaN or infinite.
@@ -314,6 +348,35 @@ class ForwardINF:
         pool = self.train if pool is None else pool
         with seeded(self.seed):
             return features(self.task, self._models.trained, pool, self._executor)
+
+    def documents(
+        self, queries: Pool, pool: Pool | None = None, *, groups: Sequence[str] | None = None
+    ) -> DocumentScores:
+        """Influence of each document on each query, by its tokens and by its loss, in one pass.
+
+        Args:
+            queries: what is explained.
+            pool: the documents that may be blamed; by default the train pool.
+            groups: a name per query, as for `influence`.
+
+        Raises:
+            SettingError: the engine is not one of `train_measure="tokens"`, or there are so many
+                scores that they do not fit into memory.
+            StepError: a query's measure has no gradient or cannot be raised at all.
+            NonFiniteScoreError: an update went so far that a score is no number.
+        """
+        if not self._sides.by_token:
+            raise SettingError('Scores of documents need an engine with train_measure="tokens".')
+        pool, rows = self.train if pool is None else pool, grouped(queries, groups)
+        wholes = [Whole(tuple(rows), pool.ids, measure=name) for name in ("tokens", "loss")]
+        with seeded(self.seed), differentiable():
+            self._try(self._sides, queries, pool)
+            self._scoring.advice = Advice()
+            values, steps = self._scoring.documents(queries, list(rows.values()), pool)
+        self._tell(self._scoring, len(rows))
+        for place, whole in enumerate(wholes):
+            whole.add(slice(0, len(rows)), values[:, :, place], steps)
+        return DocumentScores(*(whole.scores() for whole in wholes))
 
     def token_changes(
         self, queries: Pool, pool: Pool | None = None
@@ -435,13 +498,18 @@ class ForwardINF:
         scoring: Scoring | None = None,
     ) -> Iterator[Tile]:
         """Scores block by block, and what there is to be said of them at last."""
-        scoring = scoring or self._scoring
+        checked, scoring = scoring is not None, scoring or self._scoring
         scoring.advice = Advice()
         with seeded(self.seed), differentiable():
             self._try(scoring.sides, queries, pool)
-            self._advise(scoring, pool, len(rows))
+            if not checked:  # the self-check's own queries are not the caller's to change
+                self._advise(scoring, pool, len(rows))
             yield from scoring.tiles(queries, list(rows.values()), pool)
-        updates = len(rows) * len(self._models)
+        self._tell(scoring, len(rows))
+
+    def _tell(self, scoring: Scoring, rows: int) -> None:
+        """What there is to be said of scores that were computed."""
+        updates = rows * len(self._models)
         for sentence in scoring.advice.sentences(updates=updates, rise=self._sides.rise):
             if self._warn is not None:
                 self._warn(sentence)
@@ -454,7 +522,8 @@ class ForwardINF:
 
     def _advise(self, scoring: Scoring, pool: Pool, rows: int) -> None:
         """Say so where first-order scores would be much cheaper."""
-        if self._warn is not None and scoring.sides.response == "finite":
+        first_order = scoring.sides.response != "finite" or scoring.sides.by_token
+        if self._warn is not None and not first_order:
             estimate = scoring.cost(pool, rows=rows)
             sentence = cheaper(estimate, queries=rows, examples=len(pool))
             if sentence is not None:

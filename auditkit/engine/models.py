@@ -112,6 +112,15 @@ class Models:
         for place, (model, share) in enumerate(zip(self, self._shares, strict=True)):
             yield Weighed(place, only_moving(model, self._moving), share)
 
+    def moving_others(
+        self, moving: str | None, preconditioner: Choice, *, damping: float
+    ) -> Models:
+        """The same models, of which other parameters move, by another preconditioner."""
+        other = copy.copy(self)
+        other._moving, other._choice, other._damping = moving, preconditioner, damping
+        other._chosen = {}
+        return other
+
     def chosen(self, one: Weighed) -> Chosen:
         """The preconditioner of one of them, made when it is first asked for."""
         if one.place not in self._chosen:

@@ -170,6 +170,31 @@ class Scoring:
         self.advice.whole |= responses.untraced
         return found / len(self.train), steps
 
+    def documents(
+        self, queries: Pool, rows: Sequence[Positions], pool: Pool
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Of each row, the largest change of a document's token and that of its mean loss.
+
+        Returns:
+            float64 [row, document, 2] in units of influence, and the steps, float64 [row].
+        """
+        values, steps = np.zeros((len(rows), len(pool), 2)), np.zeros(len(rows))
+        total = sum(one.weight for one in self.models.weighed())
+        with self._progress.step("scoring queries", len(rows)) as step:
+            for where in self._blocks("finite", len(rows), pool):
+                for one in self.models.weighed():
+                    updates = self._updates.of(
+                        one, queries, list(rows[where]), length=True, advice=self.advice
+                    )
+                    responses, base = self._tokens(one, pool)
+                    moved = responses.both([own.moved(one.model) for own in updates], base)
+                    lengths = np.array([own.step for own in updates])
+                    scale = one.weight / total / len(self.train)
+                    values[where] += scale * moved.double().numpy() / lengths[:, None, None]
+                    steps[where] += one.weight / total * lengths
+                step.advance(where.stop - where.start)
+        return values, steps
+
     def token_changes(
         self, queries: Pool, row: Positions, pool: Pool
     ) -> list[npt.NDArray[np.float64]]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import softplus
 
 from auditkit.engine.passes import Executor, Weights, call, common_numbers
 from auditkit.errors import NonFiniteLossError
@@ -69,6 +70,32 @@ class TokenResponses:
 
         with torch.no_grad():
             return self._executor.each(self._pool, run, doing="measuring the tokens").T
+
+    def both(self, weights: Sequence[Weights], base: Sequence[Tensor]) -> Tensor:
+        """The largest change of a token, and the change of the mean loss, [q, doc, 2].
+
+        A token's measure is its negative log-odds m, so that its loss is log(1 + exp(m)): both come
+        from one pass.
+        """
+
+        def run(batch: Batch, where: Positions) -> Tensor:
+            found = []
+            for moved in weights:
+                values = self._measured(batch, where, moved).cpu()
+                pairs = [
+                    (own[~own.isnan()], base[int(position)])
+                    for own, position in zip(values, where, strict=True)
+                ]
+                largest = torch.stack([(after - before).max() for after, before in pairs])
+                losses = torch.stack(
+                    [(softplus(after) - softplus(before)).mean() for after, before in pairs]
+                )
+                found.append(torch.stack([largest, losses], dim=1))
+            return torch.stack(found, dim=1).flatten(start_dim=1)
+
+        with torch.no_grad():
+            table = self._executor.each(self._pool, run, doing="measuring the tokens")
+        return table.view(len(self._pool), len(weights), 2).transpose(0, 1)
 
     def changes(self, weights: Weights, base: Sequence[Tensor]) -> list[Tensor]:
         """The change of each counted token under moved weights: [token] per document."""

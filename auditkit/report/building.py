@@ -22,7 +22,7 @@ from auditkit.report.galleries import gallery_views
 from auditkit.report.previews import Previews
 from auditkit.report.table import findings_view, table_view
 from auditkit.report.wording import number, percent, seconds, size, title_of
-from auditkit.results import Note, SelfCheck
+from auditkit.results import Given, Note, SelfCheck
 from auditkit.showing import Section
 from auditkit.store import Run, RunRecord
 
@@ -142,7 +142,7 @@ def _subject(record: RunRecord) -> SubjectView:
 
 
 def _repeat(record: RunRecord) -> RepeatView:
-    settings = {title_of(name): number(value) for name, value in record.settings.items()}
+    settings = {title_of(name): _said(value) for name, value in record.settings.items()}
     run = {
         "Seed": str(record.seed),
         "Device": record.device,
@@ -172,6 +172,11 @@ def _repeat(record: RunRecord) -> RepeatView:
             for title, facts in groups.items()
         ),
     )
+
+
+def _said(value: Given) -> str:
+    """What a setting was, as text."""
+    return (", ".join(value) or number(None)) if isinstance(value, tuple) else number(value)
 
 
 def _python(record: RunRecord) -> str:

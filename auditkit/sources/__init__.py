@@ -72,11 +72,18 @@ def load(reference: str, options: SourceOptions, *, progress: Progress = SILENT)
         from auditkit.sources.plain import load_plain  # noqa: PLC0415 - imports skrub
 
         _refuse(
-            options, ("embeddings", "checkpoint"), reason="--no-model too: leave one of them out"
+            options,
+            ("embeddings", "checkpoint", "base"),
+            reason="--no-model too: leave one of them out",
         )
         return load_plain(path, options, progress=progress)
     if options.checkpoint is not None:
         return _language(path, options)
+    if options.base is not None:
+        raise SettingError(
+            f"--base {options.base} was given without --model: it says what the training of a "
+            "language model began from; give --model DIR too, or leave it out."
+        )
     if options.embeddings:
         from auditkit.sources.embeddings import load_embeddings  # noqa: PLC0415 - imports torch
 
@@ -100,9 +107,14 @@ def _language(path: Path, options: SourceOptions) -> Subject:
 
     _refuse(
         options,
-        ("label", "drop", "embeddings", "trusted"),
+        ("drop", "embeddings", "trusted"),
         reason="a language model is trained on the texts alone: leave it out",
     )
+    if options.evaluation is not None:
+        raise SettingError(
+            f"A second path ({options.evaluation}) was given, and with --model the subject is a "
+            "language model and its training texts: leave the second path out."
+        )
     if path.suffix.lower() not in TABLE_SUFFIXES:
         raise _unknown_file(path)
     return load_language(path, options)

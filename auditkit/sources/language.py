@@ -1,92 +1,41 @@
-"""Language models from a local folder, with the texts they were trained on in a table.
-
-The folder is one that Hugging Face's `save_pretrained` writes: `config.json`, weights as
-safetensors, and a tokenizer; or one of a PEFT adapter, whose base model is a local folder too.
-Nothing is downloaded, no code in the folder is run, and pickled weights are refused.
-"""
+"""Language models from a local folder, with the texts they were trained on in a table."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING
 
-from auditkit.errors import (
-    ColumnError,
-    LabelError,
-    PoolError,
-    SettingError,
-    SubjectReferenceError,
-    UnreadableError,
-    UsageError,
-)
+from auditkit.errors import ColumnError, PoolError, SettingError, TaskError
 from auditkit.pool import Pool
 from auditkit.preview import TextPreview
 from auditkit.sources.frames import as_text, column, read_frame, row_ids
+from auditkit.sources.pretrained import Loaded, load_model, padding
 from auditkit.subject import Recipe, Subject
-from auditkit.tasks.documents import Documents
-from auditkit.tasks.language_model import Form, LanguageModelTask
+from auditkit.tasks.documents import Answers, Documents
+from auditkit.tasks.language_model import LanguageModelTask
 
 if TYPE_CHECKING:
-    from torch import nn
+    import polars as pl
+    from torch import Tensor
 
     from auditkit.hookspecs import SourceOptions
-
-_LONGEST = 1_024
-"""The context of a model whose configuration does not say, in tokens."""
-
-_UNSAFE = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
-
-
-class FastTokenizer(Protocol):
-    """The part of Hugging Face's tokenizers that is used here."""
-
-    pad_token_id: int | None
-    eos_token_id: int | None
-
-    def __len__(self) -> int: ...
-
-    def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
-        """The token ids of a text."""
-
-    def decode(self, token_ids: Sequence[int]) -> str:
-        """The text of token ids."""
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """A language model with its tokenizer.
-
-    Attributes:
-        model: in evaluation mode.
-        tokenizer: that belongs to it.
-        form: whether it continues or answers.
-        context: how many tokens it can read.
-        adapted: whether only an adapter of it is trainable.
-        fresh: gives the model as it was before training: newly initialized, or the base model
-            with a new adapter.
-    """
-
-    model: nn.Module
-    tokenizer: FastTokenizer
-    form: Form
-    context: int
-    adapted: bool
-    fresh: Callable[[], nn.Module]
 
 
 def load_language(path: Path, options: SourceOptions) -> Subject:
     """A subject of a table of texts and the model in `options.checkpoint` trained on them.
 
-    Texts longer than the model's context are cut into windows, each an example of its own.
+    Texts longer than a causal model's context are cut into windows, each an example of its own. A
+    model that answers what it is given is trained on `options.text`, and `options.label` names the
+    column of its answers.
 
     Raises:
-        SettingError: no text column was named.
+        SettingError: no text column was named, or none of answers where the model answers.
         ColumnError: no such column, or one without any text.
         UnreadableError: the folder holds no model that can be loaded safely.
         LabelError: the tokenizer knows more tokens than the model.
+        TaskError: the base model is of another shape.
         UsageError: transformers is not installed.
     """
     if options.checkpoint is None or options.text is None:
@@ -94,44 +43,159 @@ def load_language(path: Path, options: SourceOptions) -> Subject:
             f"Which column of {path.name} holds the texts the model was trained on? Name it with "
             "--text COLUMN, and the model's folder with --model DIR."
         )
-    frame = read_frame(path, verbatim=[options.id])
-    texts = column(frame, options.text, table=path.name, role="texts")
-    ids = row_ids(frame, options.id, table=path.name)
+    table = _read_texts(path, options)
     loaded, folder = load_model(options.checkpoint), options.checkpoint.resolve()
-    if loaded.form == "seq2seq":
-        raise SettingError(
-            f"The model in {folder.name} answers what it is given, and a column of "
-            "texts does not say which part is the answer: give a subject in Python, with "
-            'LanguageModelTask(model, form="seq2seq").'
-        )
-    kept = [place for place, text in enumerate(texts) if text is not None and as_text(text).strip()]
-    if not kept:
-        raise ColumnError(f"The column {options.text!r} of {path.name} holds no text.")
-    rows = windows([as_text(texts[place]) for place in kept], loaded)
-    train = Pool(
-        Documents([row.tokens for row in rows], pad=_padding(loaded.tokenizer)),
-        ids=[_window_id(ids[kept[row.place]], row) for row in rows],
-        metadata=frame[[kept[row.place] for row in rows]],
-        preview=lambda position: TextPreview(rows[position].text),
-    )
+    _check_label(options, loaded, path=path, folder=folder)
+    answers = loaded.form == "seq2seq"
+    train, sentences = (_answers if answers else _continued)(table, loaded)
+    base, from_base = _base(options.base, loaded)
     return Subject(
-        task=LanguageModelTask(loaded.model, tokenizer=loaded.tokenizer),
+        task=LanguageModelTask(
+            loaded.model, form=loaded.form, tokenizer=loaded.tokenizer, context=loaded.context
+        ),
         train=train,
         recipe=Recipe(batch_size=16, epochs=1),
         fresh=loaded.fresh,
+        pretrained=base,
         name=f"{folder.name} on {path.name}",
-        description=tuple(
-            _sentences(
-                path,
-                options,
-                loaded,
-                folder=folder,
-                texts=len(kept),
-                rows=len(rows),
-                height=frame.height,
-            )
+        description=(
+            f"{len(table.texts):,} texts ({options.text}) from {path.name}, on which {folder.name} "
+            "was trained.",
+            *sentences,
+            *table.sentences,
+            *(["Of the model, only its adapter moves."] if loaded.adapted else []),
+            *from_base,
         ),
     )
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The rows of a table that hold text.
+
+    Attributes:
+        text: the column of texts.
+        texts: the text of each row.
+        answers: the answer of each; None where no column of answers was named.
+        ids: the id of each.
+        frame: the rows as they are.
+        label: the column of answers.
+        sentences: what was left out, in words.
+    """
+
+    text: str
+    texts: list[str]
+    answers: list[str] | None
+    ids: list[str]
+    frame: pl.DataFrame
+    label: str | None
+    sentences: list[str]
+
+
+def _read_texts(path: Path, options: SourceOptions) -> Texts:
+    """The rows whose texts, and answers if they are asked for, are not empty."""
+    frame, named = read_frame(path, verbatim=[options.id]), options.text or ""
+    names = [named] if options.label is None else [named, options.label]
+    cells = [
+        column(frame, name, table=path.name, role=role).to_list()
+        for name, role in zip(names, ("texts", "answers"), strict=False)
+    ]
+    ids = row_ids(frame, options.id, table=path.name)
+    written = [["" if cell is None else as_text(cell) for cell in own] for own in cells]
+    kept = [
+        place for place, row in enumerate(zip(*written, strict=True)) if all(map(str.strip, row))
+    ]
+    if not kept:
+        raise ColumnError(
+            f"The column {' or '.join(map(repr, names))} of {path.name} holds no text."
+        )
+    chosen = [[own[place] for place in kept] for own in written]
+    left = frame.height - len(kept)
+    return Texts(
+        text=named,
+        texts=chosen[0],
+        answers=chosen[1] if len(chosen) > 1 else None,
+        ids=[ids[place] for place in kept],
+        frame=frame[kept],
+        label=options.label,
+        sentences=[f"Left out: {left:,} rows of {path.name} without text."] if left else [],
+    )
+
+
+def _check_label(options: SourceOptions, loaded: Loaded, *, path: Path, folder: Path) -> None:
+    """Answers are named for models that answer, and for no others."""
+    if loaded.form == "seq2seq" and options.label is None:
+        raise SettingError(
+            f"The model in {folder.name} answers what it is given: name the column of {path.name} "
+            "that holds the answers with --label COLUMN."
+        )
+    if loaded.form == "causal" and options.label is not None:
+        raise SettingError(
+            f"--label was given ({options.label}), and the model in {folder.name} continues what "
+            "it reads: it is trained on the texts alone, so leave it out."
+        )
+
+
+def _continued(table: Texts, loaded: Loaded) -> tuple[Pool, list[str]]:
+    """Texts in windows, each an example, and what was cut, in words."""
+    rows = windows(table.texts, loaded)
+    train = Pool(
+        Documents(
+            [row.tokens for row in rows],
+            pad=padding(loaded.tokenizer),
+            wholes=[table.ids[row.place] for row in rows],
+        ),
+        ids=[_window_id(table.ids[row.place], row) for row in rows],
+        metadata=table.frame[[row.place for row in rows]],
+        preview=lambda position: TextPreview(rows[position].text),
+        contents=(table.text,),
+    )
+    if len(rows) == len(table.texts):
+        return train, []
+    return train, [
+        f"Texts longer than the model's {loaded.context:,} tokens are cut: {len(rows):,} windows."
+    ]
+
+
+def _answers(table: Texts, loaded: Loaded) -> tuple[Pool, list[str]]:
+    """Texts and their answers, each cut at the model's context, and how many, in words."""
+    texts, answers = table.texts, table.answers or []
+    tokens, labels = ([loaded.tokenizer.encode(text) for text in own] for own in (texts, answers))
+    most = loaded.context
+    long = sum(max(map(len, pair)) > most for pair in zip(tokens, labels, strict=True))
+    train = Pool(
+        Answers(
+            [own[:most] for own in tokens],
+            [own[:most] for own in labels],
+            pad=padding(loaded.tokenizer),
+        ),
+        ids=table.ids,
+        metadata=table.frame,
+        preview=lambda position: TextPreview(f"{texts[position]}\n{answers[position]}"),
+        contents=(table.text, *(() if table.label is None else (table.label,))),
+    )
+    said = f"{long:,} texts or answers are cut at the model's {most:,} tokens."
+    return train, [said] if long else []
+
+
+def _base(folder: Path | None, loaded: Loaded) -> tuple[dict[str, Tensor] | None, list[str]]:
+    """The weights that training began from, and that it did, in words."""
+    if folder is None:
+        return None, []
+    if loaded.adapted:
+        raise SettingError(
+            f"--base {folder} was given, and the model is an adapter, which names its base itself: "
+            "leave it out."
+        )
+    weights, own = load_model(folder).model.state_dict(), loaded.model.state_dict()
+    other = [name for name in own if name not in weights or weights[name].shape != own[name].shape]
+    if other:
+        raise TaskError(
+            f"The base model in {folder.resolve().name} has no weight {other[0]!r} of shape "
+            f"{list(own[other[0]].shape)}, as the trained model has: give the folder of the model "
+            "that training began from."
+        )
+    return weights, [f"Its training began from {folder.resolve().name}."]
 
 
 @dataclass(frozen=True)
@@ -180,152 +244,5 @@ def windows(texts: Sequence[str], loaded: Loaded) -> list[Window]:
     return found
 
 
-def load_model(folder: Path) -> Loaded:
-    """The model and tokenizer in a local folder.
-
-    Raises:
-        SubjectReferenceError: there is no such folder.
-        UnreadableError: what is in it cannot be loaded, or not safely.
-        LabelError: the tokenizer knows more tokens than the model.
-        UsageError: transformers, or for an adapter peft, is not installed.
-    """
-    if not folder.is_dir():
-        raise SubjectReferenceError(
-            f"There is no folder {str(folder)!r}: --model takes the local folder of a Hugging Face "
-            "model, with config.json, *.safetensors and a tokenizer."
-        )
-    folder = folder.resolve()  # so that it has a name, wherever it is given from
-    adapted = (folder / "adapter_config.json").is_file()
-    if not any(folder.glob("*.safetensors")):
-        unsafe = sorted(path.name for path in folder.iterdir() if path.suffix in _UNSAFE)
-        found = f"{unsafe[0]}, a pickle that could run code" if unsafe else "none"
-        raise UnreadableError(
-            f"{folder.name} holds no weights as safetensors (found {found}): save the model with "
-            "save_pretrained(..., safe_serialization=True)."
-        )
-    try:
-        import transformers  # noqa: PLC0415 - an extra, and heavy
-    except ImportError as error:
-        raise UsageError(
-            "Language models need the extra `text`: pip install 'auditkit-influence[text]'."
-        ) from error
-    try:
-        with _without_bars():
-            tokenizer = transformers.AutoTokenizer.from_pretrained(
-                folder, local_files_only=True, trust_remote_code=False
-            )
-            model, form, fresh = _adapted(folder) if adapted else _whole(folder)
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise UnreadableError(
-            f"The language model in {folder.name} cannot be loaded: {reason}; expected what "
-            "save_pretrained writes, of the model and of its tokenizer."
-        ) from error
-    known = int(model.get_input_embeddings().weight.shape[0])  # type: ignore[operator]
-    if len(tokenizer) > known:
-        raise LabelError(
-            f"The tokenizer in {folder.name} knows {len(tokenizer)} tokens and the model {known}: "
-            "they do not belong together."
-        )
-    return Loaded(
-        model.eval(), cast("FastTokenizer", tokenizer), form, _context(model), adapted, fresh
-    )
-
-
-@contextmanager
-def _without_bars() -> Iterator[None]:
-    """Within, transformers draws no progress bars of its own."""
-    from transformers.utils import logging  # noqa: PLC0415 - as above
-
-    were_on = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if were_on:
-            logging.enable_progress_bar()
-
-
-def _whole(folder: Path) -> tuple[nn.Module, Form, Callable[[], nn.Module]]:
-    """The model, its form, and what gives a newly initialized one."""
-    import transformers  # noqa: PLC0415 - as above
-
-    config = transformers.AutoConfig.from_pretrained(
-        folder, local_files_only=True, trust_remote_code=False
-    )
-    answers = bool(config.is_encoder_decoder)
-    kind = transformers.AutoModelForSeq2SeqLM if answers else transformers.AutoModelForCausalLM
-    model = kind.from_pretrained(
-        folder, local_files_only=True, trust_remote_code=False, use_safetensors=True
-    )
-    model.config.use_cache = False
-
-    def fresh() -> nn.Module:
-        made = kind.from_config(config)
-        made.config.use_cache = False
-        return cast("nn.Module", made)
-
-    return cast("nn.Module", model), "seq2seq" if answers else "causal", fresh
-
-
-def _adapted(folder: Path) -> tuple[nn.Module, Form, Callable[[], nn.Module]]:
-    """A base model with an adapter; fresh is the base with a new one."""
-    import peft  # noqa: PLC0415 - an extra
-
-    settings = peft.PeftConfig.from_pretrained(str(folder), local_files_only=True)
-    base = Path(str(settings.base_model_name_or_path))
-    if not base.is_dir():
-        raise OSError(f"the base model {str(base)!r} of the adapter is no local folder")
-    model, form, _ = _whole(base)
-    adapter = peft.PeftModel.from_pretrained(
-        model, folder, is_trainable=True, local_files_only=True, use_safetensors=True
-    )
-    settings.inference_mode = False
-
-    def fresh() -> nn.Module:
-        with _without_bars():
-            return cast("nn.Module", peft.get_peft_model(_whole(base)[0], settings))
-
-    return adapter, form, fresh
-
-
-def _context(model: nn.Module) -> int:
-    config = model.config
-    for name in ("n_positions", "max_position_embeddings", "n_ctx"):
-        length = getattr(config, name, None)
-        if isinstance(length, int) and length > 1:
-            return length
-    return _LONGEST
-
-
-def _padding(tokenizer: FastTokenizer) -> int:
-    found = (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
-    return next(token for token in found if token is not None)
-
-
 def _window_id(own: str, row: Window) -> str:
     return own if row.of == 1 else f"{own}#{row.number}"
-
-
-def _sentences(
-    path: Path,
-    options: SourceOptions,
-    loaded: Loaded,
-    *,
-    folder: Path,
-    texts: int,
-    rows: int,
-    height: int,
-) -> list[str]:
-    found = [
-        f"{texts:,} texts ({options.text}) from {path.name}, on which {folder.name} was trained."
-    ]
-    if rows > texts:
-        found.append(
-            f"Texts longer than the model's {loaded.context:,} tokens are cut: {rows:,} windows."
-        )
-    if height > texts:
-        found.append(f"Left out: {height - texts:,} rows of {path.name} without text.")
-    if loaded.adapted:
-        found.append("Of the model, only its adapter moves.")
-    return found

@@ -22,6 +22,7 @@ class Documents:
         prompts: how many tokens at the beginning of each are given and not predicted; none by
             default.
         pad: the token to pad with; it is never predicted.
+        wholes: where documents are parts of longer texts, the name of the text each is a part of.
 
     Raises:
         PoolError: no documents, or one without a token to predict.
@@ -33,10 +34,11 @@ class Documents:
         *,
         prompts: Sequence[int] | None = None,
         pad: int = 0,
+        wholes: Sequence[str] | None = None,
     ) -> None:
         self.tokens = [np.asarray(own, dtype=np.int64) for own in tokens]
         self.prompts = [0] * len(self.tokens) if prompts is None else list(prompts)
-        self.pad = pad
+        self.pad, self.wholes = pad, _checked_wholes(wholes, len(self.tokens))
         if not self.tokens or len(self.prompts) != len(self.tokens):
             raise PoolError(
                 f"There are {len(self.tokens)} documents and {len(self.prompts)} prompts: give at "
@@ -71,3 +73,75 @@ class Documents:
     def counted(self, position: int) -> range:
         """Which tokens of a document are predicted, in order: those that changes are told of."""
         return range(max(self.prompts[position], 1), len(self.tokens[position]))
+
+
+class Answers:
+    """What a model is given and what it is to answer, for `LanguageModelTask(form="seq2seq")`.
+
+    Batches are (token ids, attention mask, labels), padded on the right; padding is neither seen
+    nor predicted.
+
+    Args:
+        inputs: the token ids of what is given, for each example.
+        answers: the token ids of its answer.
+        pad: the token to pad with.
+
+    Raises:
+        PoolError: no examples, another number of answers, or an input or answer without tokens.
+    """
+
+    def __init__(
+        self,
+        inputs: Sequence[Sequence[int]],
+        answers: Sequence[Sequence[int]],
+        *,
+        pad: int = 0,
+    ) -> None:
+        self.inputs = [np.asarray(own, dtype=np.int64) for own in inputs]
+        self.answers = [np.asarray(own, dtype=np.int64) for own in answers]
+        self.pad = pad
+        if not self.inputs or len(self.inputs) != len(self.answers):
+            raise PoolError(
+                f"There are {len(self.inputs)} inputs and {len(self.answers)} answers: give at "
+                "least one input, and one answer for each."
+            )
+        for place, pair in enumerate(zip(self.inputs, self.answers, strict=True)):
+            if not all(map(len, pair)):
+                raise PoolError(
+                    f"Example {place} has {len(pair[0])} tokens and an answer of {len(pair[1])}: "
+                    "expected at least one token of each."
+                )
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def __getitem__(self, position: int) -> tuple[Tokens, Tokens, Tokens]:
+        tokens, mask, labels = self.rows(np.array([position]))
+        return tokens[0], mask[0], labels[0]
+
+    def rows(self, positions: Positions) -> tuple[Tokens, Tokens, Tokens]:
+        """Token ids and their mask, int64 [example, token], and labels, int64 [example, answer]."""
+        chosen = [int(position) for position in positions]
+        tokens = _padded([self.inputs[place] for place in chosen], self.pad)
+        mask = _padded([np.ones_like(self.inputs[place]) for place in chosen], 0)
+        return tokens, mask, _padded([self.answers[place] for place in chosen], NOT_COUNTED)
+
+    def counted(self, position: int) -> range:
+        """Which tokens of an answer are predicted, in order: all of them."""
+        return range(len(self.answers[position]))
+
+
+def _padded(rows: Sequence[Tokens], pad: int) -> Tokens:
+    table = np.full((len(rows), max(map(len, rows))), pad, dtype=np.int64)
+    for place, own in enumerate(rows):
+        table[place, : len(own)] = own
+    return table
+
+
+def _checked_wholes(wholes: Sequence[str] | None, count: int) -> tuple[str, ...] | None:
+    if wholes is not None and len(wholes) != count:
+        raise PoolError(
+            f"There are {len(wholes)} names of whole texts for {count} documents: give one for "
+            "each document."
+        )
+    return None if wholes is None else tuple(wholes)

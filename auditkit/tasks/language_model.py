@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, cast
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -33,26 +33,32 @@ class Tokenizer(Protocol):
 class LanguageModelTask(Task):
     """A model that gives scores for the next token, trained with cross-entropy on documents.
 
-    Batches are (token ids, labels) pairs, or mappings as Hugging Face has them: `input_ids`,
-    `attention_mask` where the model needs it, and `labels`. A label of -100 is not counted: that is
-    how padding and the prompt of a query are left out. For a causal model, labels stand at their
-    own tokens and are predicted from those before.
+    Batches are (token ids, labels) pairs, (token ids, attention mask, labels), or mappings as
+    Hugging Face has them: `input_ids`, `attention_mask` where the model needs it, and `labels`. A
+    label of -100 is not counted: that is how padding and the prompt of a query are left out. For a
+    causal model, labels stand at their own tokens and are predicted from those before.
 
     Args:
         model: the trained model: it gives scores [batch, token, vocabulary], or an output with
             `.logits`.
         form: `causal`, or `seq2seq` for a model that is given `labels` and shifts them itself.
         tokenizer: turns texts into token ids; for audits that are given prompts as text.
+        context: how many tokens the model can read; None where that is not known.
     """
 
     measure_name = "log-probability"
     likelihood = "tokens"
 
     def __init__(
-        self, model: nn.Module, *, form: Form = "causal", tokenizer: Tokenizer | None = None
+        self,
+        model: nn.Module,
+        *,
+        form: Form = "causal",
+        tokenizer: Tokenizer | None = None,
+        context: int | None = None,
     ) -> None:
         super().__init__(model)
-        self.form, self.tokenizer = form, tokenizer
+        self.form, self.tokenizer, self.context = form, tokenizer, context
 
     def outputs(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         """Scores, float [batch, token, vocabulary], and the tokens they are for, int64.
@@ -77,7 +83,7 @@ class LanguageModelTask(Task):
 
     def next_token(self, model: nn.Module, inputs: Batch) -> Tensor:
         """Scores for the token after each of the inputs', float [batch, token, vocabulary]."""
-        return predict(model, inputs)
+        return predict(model, _named(inputs) if isinstance(inputs, tuple) else inputs)
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Mean cross-entropy per document over its counted tokens, in nats, [batch]."""
@@ -113,7 +119,14 @@ _LEAST = 1e-6
 def _named(inputs: Batch) -> Mapping[str, Batch]:
     if isinstance(inputs, Mapping):
         return inputs
-    return {"input_ids": cast(Tensor, inputs)}
+    if isinstance(inputs, tuple):
+        if len(inputs) != 2:
+            raise TaskError(
+                f"A batch holds {len(inputs) + 1} parts: expected (token ids, labels), (token ids, "
+                "attention mask, labels), or a mapping with the names the model's arguments have."
+            )
+        return {"input_ids": inputs[0], "attention_mask": inputs[1]}
+    return {"input_ids": inputs}
 
 
 def _check(targets: Tensor, *, vocabulary: int) -> None:

@@ -24,6 +24,7 @@ class Every(Settings):
     level: Literal[1, 2] = Field(1, description="A choice of numbers.")
     place: Path = Field(Path("here"), description="A place.")
     long_name: str | None = Field(None, description="A text.")
+    each: tuple[str, ...] = Field((), description="Texts.")
 
 
 @pytest.fixture
@@ -53,6 +54,7 @@ def test_no_options_give_the_defaults(audit: AuditClass) -> None:
         (["--way", "long", "--level", "2"], {"way": "long", "level": 2}),
         (["--place", "there"], {"place": Path("there")}),
         (["--long-name", "x y"], {"long_name": "x y"}),
+        (["--each", "a b", "--each", "7"], {"each": ("a b", "7")}),
     ],
 )
 def test_every_type_of_setting_is_an_option(
@@ -64,3 +66,9 @@ def test_every_type_of_setting_is_an_option(
 def test_choices_are_checked(audit: AuditClass) -> None:
     with pytest.raises(click.BadParameter, match="'sideways'"):
         parsed(audit, ["--way", "sideways"])
+
+
+def test_an_option_that_takes_several_says_so(audit: AuditClass) -> None:
+    [option] = [one for one in setting_options(audit) if one.name == "each"]
+    assert isinstance(option, click.Option)
+    assert option.help == "Texts. May be given several times."

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from auditkit import ForwardINF, LanguageModelTask, SourceOptions
+from auditkit import Answers, ForwardINF, LanguageModelTask, Pool, SourceOptions
 from auditkit.errors import (
     AuditkitError,
     ColumnError,
@@ -17,6 +18,7 @@ from auditkit.errors import (
     PoolError,
     SettingError,
     SubjectReferenceError,
+    TaskError,
     UnreadableError,
 )
 from auditkit.sources import load
@@ -88,6 +90,8 @@ def test_long_texts_are_cut_into_windows_that_keep_their_metadata(
     assert subject.train.ids == ("0", "1#0", "1#1", "1#2")
     assert [len(subject.train[place][0]) for place in range(4)] == [4, 8, 8, 4]  # type: ignore[index]
     assert subject.train.metadata["source"].to_list() == ["s0", "s1", "s1", "s1"]
+    assert isinstance(subject.train.dataset, Documents)
+    assert subject.train.dataset.wholes == ("0", "1", "1", "1")
     preview = subject.train.preview(2)
     assert preview is not None
     assert "Texts longer than the model's 8 tokens are cut: 4 windows." in subject.description
@@ -164,12 +168,87 @@ def test_columns_without_text_and_texts_of_one_token_are_refused(
         load(str(table(tmp_path, ["sea"])), options(model))
 
 
-def test_models_that_answer_need_python(tmp_path: Path) -> None:
-    folder = save(tmp_path / "t5")
+def save_answering(folder: Path) -> Path:
+    """A T5 of one layer with the tokenizer of whole words."""
+    save(folder)
+    torch.manual_seed(0)
     config = transformers.T5Config(
         vocab_size=11, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2,
         decoder_start_token_id=0,
     )  # fmt: skip
     transformers.T5ForConditionalGeneration(config).save_pretrained(folder)
-    with pytest.raises(SettingError, match="answers what it is given"):
+    return folder
+
+
+def pairs(folder: Path, rows: list[tuple[str | None, str | None]]) -> Path:
+    path = folder / "pairs.jsonl"
+    path.write_text("\n".join(json.dumps({"given": a, "answer": b}) for a, b in rows) + "\n")
+    return path
+
+
+def test_models_that_answer_are_given_texts_and_their_answers(tmp_path: Path) -> None:
+    folder = save_answering(tmp_path / "t5")
+    rows = [("the sea is", "blue"), ("the old sun is", "red and warm"), ("the sea", None)]
+    asked = SourceOptions(checkpoint=folder, text="given", label="answer")
+    subject = load(str(pairs(tmp_path, [*rows, ("the sun is", "cold")])), asked)
+    task, dataset = subject.required_task(), subject.train.dataset
+    assert isinstance(task, LanguageModelTask)
+    assert task.form == "seq2seq"
+    assert isinstance(dataset, Answers)
+    assert [list(map(len, pair)) for pair in zip(dataset.inputs, dataset.answers, strict=True)] == [
+        [3, 1], [4, 3], [3, 1],
+    ]  # fmt: skip
+    assert "Left out: 1 rows of pairs.jsonl without text." in subject.description
+    with torch.no_grad():
+        alone = [
+            float(task.loss(task.model, collate_one(subject.train, place))) for place in range(3)
+        ]
+    engine = ForwardINF(task, train=subject.train, train_measure="tokens")
+    np.testing.assert_allclose(engine.evaluate().loss, alone, rtol=1e-4)  # padding is not seen
+    assert engine.influence(subject.train.subset([1])).values.argmax() == 1
+
+
+def collate_one(pool: Pool, place: int) -> tuple[torch.Tensor, ...]:
+    example = pool[place]
+    assert isinstance(example, tuple)
+    return tuple(torch.as_tensor(part)[None] for part in example)
+
+
+def test_long_texts_and_answers_of_such_a_model_are_cut(tmp_path: Path) -> None:
+    folder = save_answering(tmp_path / "t5")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "n_positions": 4}))
+    rows = [("the sea is old and cold", "blue"), ("the sun", "red")]
+    asked = SourceOptions(checkpoint=folder, text="given", label="answer")
+    subject = load(str(pairs(tmp_path, list(rows))), asked)
+    assert isinstance(subject.train.dataset, Answers)
+    assert [len(own) for own in subject.train.dataset.inputs] == [4, 2]
+    assert "1 texts or answers are cut at the model's 4 tokens." in subject.description
+
+
+def test_such_a_model_needs_a_column_of_answers(tmp_path: Path) -> None:
+    folder = save_answering(tmp_path / "t5")
+    with pytest.raises(SettingError, match="with --label COLUMN"):
         load(str(table(tmp_path, TEXTS)), options(folder))
+    with pytest.raises(ColumnError, match="no column 'reply' for answers"):
+        load(str(table(tmp_path, TEXTS)), options(folder, label="reply"))
+
+
+def test_training_may_have_begun_from_a_base_model(model: Path, tmp_path: Path) -> None:
+    base = save(tmp_path / "base")
+    asked = replace(options(model), base=base)
+    subject = load(str(table(tmp_path, TEXTS)), asked)
+    assert subject.pretrained is not None
+    assert set(subject.pretrained) == set(subject.required_task().model.state_dict())
+    assert "Its training began from base." in subject.description
+    other = save(tmp_path / "other", tokens=20)
+    with pytest.raises(TaskError, match="has no weight 'transformer"):
+        load(str(table(tmp_path, TEXTS)), replace(asked, base=other))
+    with pytest.raises(SettingError, match="without --model"):
+        load(str(table(tmp_path, TEXTS)), replace(asked, checkpoint=None))
+
+
+def test_a_second_path_means_nothing_here(model: Path, tmp_path: Path) -> None:
+    path = table(tmp_path, TEXTS)
+    with pytest.raises(SettingError, match="leave the second path out"):
+        load(str(path), replace(options(model), evaluation=path))

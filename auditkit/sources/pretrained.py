@@ -1,0 +1,186 @@
+"""Language models with their tokenizers from a local folder, safely.
+
+The folder is one that Hugging Face's `save_pretrained` writes: `config.json`, weights as
+safetensors, and a tokenizer; or one of a PEFT adapter, whose base model is a local folder too.
+Nothing is downloaded, no code in the folder is run, and pickled weights are refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, cast
+
+from auditkit.errors import LabelError, SubjectReferenceError, UnreadableError, UsageError
+from auditkit.tasks.language_model import Form
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_LONGEST = 1_024
+"""The context of a model whose configuration does not say, in tokens."""
+
+_UNSAFE = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+
+
+class FastTokenizer(Protocol):
+    """The part of Hugging Face's tokenizers that is used here."""
+
+    pad_token_id: int | None
+    eos_token_id: int | None
+
+    def __len__(self) -> int: ...
+
+    def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
+        """The token ids of a text."""
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """The text of token ids."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A language model with its tokenizer.
+
+    Attributes:
+        model: in evaluation mode.
+        tokenizer: that belongs to it.
+        form: whether it continues or answers.
+        context: how many tokens it can read.
+        adapted: whether only an adapter of it is trainable.
+        fresh: gives the model as it was before training: newly initialized, or the base model
+            with a new adapter.
+    """
+
+    model: nn.Module
+    tokenizer: FastTokenizer
+    form: Form
+    context: int
+    adapted: bool
+    fresh: Callable[[], nn.Module]
+
+
+def load_model(folder: Path) -> Loaded:
+    """The model and tokenizer in a local folder.
+
+    Raises:
+        SubjectReferenceError: there is no such folder.
+        UnreadableError: what is in it cannot be loaded, or not safely.
+        LabelError: the tokenizer knows more tokens than the model.
+        UsageError: transformers, or for an adapter peft, is not installed.
+    """
+    if not folder.is_dir():
+        raise SubjectReferenceError(
+            f"There is no folder {str(folder)!r}: --model takes the local folder of a Hugging Face "
+            "model, with config.json, *.safetensors and a tokenizer."
+        )
+    folder = folder.resolve()  # so that it has a name, wherever it is given from
+    adapted = (folder / "adapter_config.json").is_file()
+    if not any(folder.glob("*.safetensors")):
+        unsafe = sorted(path.name for path in folder.iterdir() if path.suffix in _UNSAFE)
+        found = f"{unsafe[0]}, a pickle that could run code" if unsafe else "none"
+        raise UnreadableError(
+            f"{folder.name} holds no weights as safetensors (found {found}): save the model with "
+            "save_pretrained(..., safe_serialization=True)."
+        )
+    try:
+        import transformers  # noqa: PLC0415 - an extra, and heavy
+    except ImportError as error:
+        raise UsageError(
+            "Language models need the extra `text`: pip install 'auditkit-influence[text]'."
+        ) from error
+    try:
+        with _without_bars():
+            tokenizer = transformers.AutoTokenizer.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False
+            )
+            model, form, fresh = _adapted(folder) if adapted else _whole(folder)
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise UnreadableError(
+            f"The language model in {folder.name} cannot be loaded: {reason}; expected what "
+            "save_pretrained writes, of the model and of its tokenizer."
+        ) from error
+    known = int(model.get_input_embeddings().weight.shape[0])  # type: ignore[operator]
+    if len(tokenizer) > known:
+        raise LabelError(
+            f"The tokenizer in {folder.name} knows {len(tokenizer)} tokens and the model {known}: "
+            "they do not belong together."
+        )
+    return Loaded(
+        model.eval(), cast("FastTokenizer", tokenizer), form, _context(model), adapted, fresh
+    )
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """Within, transformers draws no progress bars of its own."""
+    from transformers.utils import logging  # noqa: PLC0415 - as above
+
+    were_on = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if were_on:
+            logging.enable_progress_bar()
+
+
+def _whole(folder: Path) -> tuple[nn.Module, Form, Callable[[], nn.Module]]:
+    """The model, its form, and what gives a newly initialized one."""
+    import transformers  # noqa: PLC0415 - as above
+
+    config = transformers.AutoConfig.from_pretrained(
+        folder, local_files_only=True, trust_remote_code=False
+    )
+    answers = bool(config.is_encoder_decoder)
+    kind = transformers.AutoModelForSeq2SeqLM if answers else transformers.AutoModelForCausalLM
+    model = kind.from_pretrained(
+        folder, local_files_only=True, trust_remote_code=False, use_safetensors=True
+    )
+    model.config.use_cache = False
+
+    def fresh() -> nn.Module:
+        made = kind.from_config(config)
+        made.config.use_cache = False
+        return cast("nn.Module", made)
+
+    return cast("nn.Module", model), "seq2seq" if answers else "causal", fresh
+
+
+def _adapted(folder: Path) -> tuple[nn.Module, Form, Callable[[], nn.Module]]:
+    """A base model with an adapter; fresh is the base with a new one."""
+    import peft  # noqa: PLC0415 - an extra
+
+    settings = peft.PeftConfig.from_pretrained(str(folder), local_files_only=True)
+    base = Path(str(settings.base_model_name_or_path))
+    if not base.is_dir():
+        raise OSError(f"the base model {str(base)!r} of the adapter is no local folder")
+    model, form, _ = _whole(base)
+    adapter = peft.PeftModel.from_pretrained(
+        model, folder, is_trainable=True, local_files_only=True, use_safetensors=True
+    )
+    settings.inference_mode = False
+
+    def fresh() -> nn.Module:
+        with _without_bars():
+            return cast("nn.Module", peft.get_peft_model(_whole(base)[0], settings))
+
+    return adapter, form, fresh
+
+
+def _context(model: nn.Module) -> int:
+    config = model.config
+    for name in ("n_positions", "max_position_embeddings", "n_ctx"):
+        length = getattr(config, name, None)
+        if isinstance(length, int) and length > 1:
+            return length
+    return _LONGEST
+
+
+def padding(tokenizer: FastTokenizer) -> int:
+    """A token to pad with: the tokenizer's own, or any, since padding never counts."""
+    found = (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
+    return next(token for token in found if token is not None)

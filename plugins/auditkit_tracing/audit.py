@@ -1,0 +1,95 @@
+"""Which training examples taught this behaviour? The audit: ask, measure, judge, confirm."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from auditkit import Audit, AuditResult, Requirements, Section
+from auditkit_tracing.settings import Context, TracingSettings
+
+
+class TracingAudit(Audit[TracingSettings]):
+    """What a classifier predicts, or a language model writes, traced to its training examples.
+
+    Queries, where the subject has them, are the examples whose predictions may be asked about.
+    """
+
+    name = "tracing"
+    title = "Behaviours traced to training examples"
+    question = "Which training examples taught this behaviour?"
+    fail_on = "share of the behaviours that training examples stand out for"
+    requirements = Requirements(
+        likelihood=("categorical", "tokens"), queries="optional", language=True, labels="optional"
+    )
+    settings = TracingSettings
+
+    def audit(self, context: Context) -> AuditResult:
+        """Trace every behaviour, beside what search finds, and retrain if asked.
+
+        Raises:
+            SettingError: a query, prompt or completion that cannot be traced.
+            UsageError: nothing is asked about, or by settings of another kind of model.
+            UnreadableError: the file of queries cannot be read.
+            ColumnError: the column to compare groups by does not exist or has too many values.
+        """
+        from auditkit_tracing import (  # noqa: PLC0415 - heavy, for `--help`
+            chance,
+            confirm,
+            groups,
+            judging,
+            marking,
+            measuring,
+            predictions,
+            results,
+            retrieval,
+            texts,
+        )
+
+        settings, train = context.settings, context.subject.train
+        speaks = context.task.likelihood == "tokens"
+        whole = measuring.examples(train)
+        values = None
+        if settings.by is not None:
+            values = groups.values_of(train.metadata, settings.by, whole)
+        seen = None if speaks else predictions.look(context)
+        asked = texts.asked(context) if seen is None else predictions.asked(context, seen)
+        scoring = measuring.scorer(context)
+        check = scoring.engine.self_check()
+        found = measuring.measured(scoring, asked, whole)
+        by_chance = None
+        if settings.decoys:
+            decoys = (
+                chance.other_texts(context, asked)
+                if seen is None
+                else chance.other_classes(context, seen, asked)
+            )
+            if decoys is not None:
+                by_chance = chance.chance(context, scoring, decoys, whole)
+        judged = judging.judge(found, by_chance)
+        near = retrieval.retrieved(context, asked, whole)
+        traced = results.Traced(context, asked, whole, found, judged, by_chance, near, values)
+        rows = results.rows(traced)
+        tables = {
+            "behaviours": results.behaviours(traced),
+            "spread": results.spread(traced),
+        }
+        if scoring.by_token:
+            shown = rows.filter(rows["place"] <= marking.MARKED)
+            tables["marks"] = marking.marked(context, scoring, asked, shown)
+        if values is not None:
+            tables["groups"] = groups.by_groups(
+                judged.score.units,
+                results.flags(traced),
+                values,
+                list(asked.behaviours),
+                seed=context.seed,
+            )
+        if settings.confirm:
+            tables["confirm"] = confirm.confirm(context, asked, results.order(traced), whole)
+        return results.result(traced, rows, tables, check)
+
+    def sections(self, result: AuditResult) -> Sequence[Section]:
+        """Each behaviour with its proponents, opponents and sources, and how far to trust it."""
+        from auditkit_tracing import sections  # noqa: PLC0415 - draws
+
+        return sections.sections(result)

@@ -1,0 +1,102 @@
+"""Which scores stand out? Against those that training examples have for decoys.
+
+Every training example answers a little to every behaviour. What is a lot is measured in the run:
+decoys, which are behaviours that nothing taught (`chance.py`), are traced as well, each to a sample
+of training examples, and their scores are what an example has by chance. A score is put in units of
+the spread of its own behaviour's scores; then the scores that were asked for and those by chance
+are set side by side, and the share of chance at a score, by isotonic regression, is the probability
+that it does not stand out (the posterior error of target-decoy searches; Kall et al. 2008).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from auditkit_tracing.chance import Chance
+    from auditkit_tracing.measuring import Measured
+
+Floats = npt.NDArray[np.float64]
+
+_NORMAL = 1.4826
+"""Standard deviations of a normal distribution in its median absolute deviation."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How far scores stand out.
+
+    Attributes:
+        units: float64 [behaviour, example]; scores in units of their spread.
+        probability: float64 [behaviour, example]; that a score stands out, towards the side that
+            is looked at; None where chance was not measured.
+    """
+
+    units: Floats
+    probability: Floats | None
+
+
+@dataclass(frozen=True)
+class Judged:
+    """How far training examples stand out as proponents and as opponents.
+
+    Attributes:
+        score: of what proponents come by; high scores stand out.
+        change: of the change of the loss, which opponents come by; low ones stand out.
+    """
+
+    score: Standing
+    change: Standing
+
+
+def judge(found: Measured, chance: Chance | None) -> Judged:
+    """Set what was measured beside chance."""
+    score, change = in_units(found.score), in_units(found.change)
+    if chance is None or chance.behaviours == 0:
+        return Judged(Standing(score, None), Standing(change, None))
+    above = np.stack([probabilities(own, chance.score) for own in score])
+    below = np.stack([probabilities(-own, -chance.change) for own in change])
+    return Judged(Standing(score, above), Standing(change, below))
+
+
+def in_units(scores: Floats) -> Floats:
+    """Scores in units of the spread of their row, from its middle: [row, example].
+
+    The spread is the median absolute deviation, in standard deviations of a normal distribution;
+    where more than half of the scores are alike, it is their root mean square from the middle.
+    """
+    middle = np.median(scores, axis=1, keepdims=True)
+    away = scores - middle
+    spread = _NORMAL * np.median(np.abs(away), axis=1, keepdims=True)
+    usual = np.sqrt((away**2).mean(axis=1, keepdims=True))
+    spread = np.where(spread > 1e-9 * usual, spread, usual)
+    found: Floats = away / np.where(spread > 0, spread, 1.0)
+    return found
+
+
+def probabilities(values: Floats, chance: Floats) -> Floats:
+    """The probability of each value that it is higher than chance would have it, [example].
+
+    Args:
+        values: what was measured.
+        chance: what chance gives; each weighs as much as makes all weigh as the values do. One more
+            is counted above all, so that nothing is certain.
+    """
+    from sklearn.isotonic import IsotonicRegression  # noqa: PLC0415 - slow to import
+
+    weight = len(values) / (len(chance) + 1)
+    top = max(values.max(), chance.max()) + 1.0
+    every = np.concatenate([values, chance, [top]])
+    by_chance = np.concatenate([np.zeros(len(values)), np.ones(len(chance) + 1)])
+    weights = np.where(by_chance == 1, weight, 1.0)
+    share = IsotonicRegression(increasing=False, out_of_bounds="clip").fit(
+        every, by_chance, sample_weight=weights
+    )
+    part = np.clip(share.predict(values), 0.0, 1.0)
+    odds = part / np.maximum(1 - part, 1e-12)
+    found: Floats = np.clip(1 - odds, 0.0, 1.0)
+    return found

@@ -1,0 +1,158 @@
+"""How strongly each training example answers to each behaviour.
+
+Long texts stand in the train pool as windows. Here their readings become one per text: the largest
+of its windows' where that is what is read, the mean over all its tokens where it is a loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from auditkit import Engine, Pool
+from auditkit_tracing.behaviours import Asked
+from auditkit_tracing.moving import moving_patterns
+from auditkit_tracing.settings import Context
+from auditkit_tracing.texts import documents_of
+
+Floats = npt.NDArray[np.float64]
+Positions = npt.NDArray[np.int64]
+
+TEXT_RISE = 3.0
+ELSE_RISE = 0.1
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """What scores training examples.
+
+    Attributes:
+        engine: as set.
+        by_token: whether it reads the largest change of a token.
+    """
+
+    engine: Engine
+    by_token: bool
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Whole training examples, each one window or several of the train pool.
+
+    Attributes:
+        ids: of the wholes.
+        of: int64 [window]; which whole each example of the train pool is a part of.
+        weights: float64 [window]; how many tokens of it count; 1 where there are no tokens.
+    """
+
+    ids: tuple[str, ...]
+    of: Positions
+    weights: Floats
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def in_windows(self) -> bool:
+        """Whether some are in several windows."""
+        return len(self.of) > len(self.ids)
+
+    def windows(self, chosen: Sequence[int] | Positions) -> Positions:
+        """Positions in the train pool of the windows of some wholes, in the pool's order."""
+        found: Positions = np.flatnonzero(np.isin(self.of, chosen)).astype(np.int64)
+        return found
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Readings of whole examples for each behaviour.
+
+    Attributes:
+        score: float64 [behaviour, example]; what proponents come by.
+        change: float64 [behaviour, example]; predicted change of the behaviour's measure if the
+            example were left out, from the change of its mean loss; opponents come by it.
+        window: int64 [behaviour, example]; the position in the train pool of the window that
+            `score` is of.
+    """
+
+    score: Floats
+    change: Floats
+    window: Positions
+
+
+def scorer(context: Context) -> Scorer:
+    """The engine for the subject's kind of model, as set; says what moves."""
+    settings, texts = context.settings, context.task.likelihood == "tokens"
+    rise = settings.rise or (TEXT_RISE if texts else ELSE_RISE)
+    by_token = settings.measure == "tokens" or (settings.measure == "auto" and texts)
+    own = context.engine
+    patterns, said = settings.parameters, ""
+    if texts and patterns is None:
+        patterns, said = moving_patterns(context.task.model)
+    if texts:
+        own = own.with_curvature("ekfac", parameters=patterns)
+    elif patterns is not None:
+        own = own.with_curvature(parameters=patterns)
+    if said:
+        context.note(said)
+    return Scorer(
+        own.configured(rise=rise, train_measure="tokens" if by_token else "auto"), by_token
+    )
+
+
+def examples(train: Pool) -> Examples:
+    """The whole examples of the train pool."""
+    documents = documents_of(train)
+    wholes = getattr(documents, "wholes", None) or train.ids
+    names = tuple(dict.fromkeys(wholes))
+    place = {name: number for number, name in enumerate(names)}
+    weights = np.ones(len(train))
+    if documents is not None:
+        weights = np.array([len(documents.counted(own)) for own in range(len(train))], dtype=float)
+    return Examples(names, np.array([place[name] for name in wholes], dtype=np.int64), weights)
+
+
+def measured(scoring: Scorer, asked: Asked, whole: Examples) -> Measured:
+    """Readings of every training example for each behaviour."""
+    values, losses = readings(scoring, asked.pool, groups=asked.groups)
+    window = strongest_window(values, whole)
+    change = mean_over_windows(losses, whole)
+    score = np.take_along_axis(values, window, axis=1) if scoring.by_token else change
+    return Measured(score, change, window)
+
+
+def readings(
+    scoring: Scorer,
+    queries: Pool,
+    pool: Pool | None = None,
+    *,
+    groups: Sequence[str] | None = None,
+) -> tuple[Floats, Floats]:
+    """What `scoring` reads off each example, and the change of its loss, [row, example] each."""
+    if not scoring.by_token:
+        values = scoring.engine.influence(queries, pool, groups=groups).values.astype(np.float64)
+        return values, values
+    found = scoring.engine.documents(queries, pool, groups=groups)
+    return found.tokens.values.astype(np.float64), found.loss.values.astype(np.float64)
+
+
+def strongest_window(values: Floats, whole: Examples) -> Positions:
+    """The window of each whole with the highest value, int64 [row, example]."""
+    found = np.zeros((len(values), len(whole)), dtype=np.int64)
+    for row, own in enumerate(values):
+        order = np.lexsort((-np.arange(len(own)), own))  # the highest last, of ties the first
+        found[row, whole.of[order]] = order
+    return found
+
+
+def mean_over_windows(values: Floats, whole: Examples) -> Floats:
+    """The mean of each whole's windows by their numbers of tokens, float64 [row, example]."""
+    size = np.bincount(whole.of, weights=whole.weights, minlength=len(whole))
+    rows = [
+        np.bincount(whole.of, weights=own * whole.weights, minlength=len(whole)) for own in values
+    ]
+    found: Floats = np.stack(rows) / size
+    return found

@@ -1,0 +1,225 @@
+"""Behaviours of a language model: what it writes after a prompt, or answers to it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from auditkit import Pool, TextPreview
+from auditkit.errors import SettingError, UsageError, did_you_mean
+from auditkit_tracing.behaviours import Asked, Query
+from auditkit_tracing.prompts import Prompt, read_prompts
+from auditkit_tracing.settings import Context
+from auditkit_tracing.tokens import Tokenized, check_length, prompt_tokens, tokenized
+
+if TYPE_CHECKING:
+    from auditkit import Answers, Documents, LanguageModelTask
+    from auditkit.tasks.language_model import Tokenizer
+
+TOGETHER = "all queries"
+
+
+def asked(context: Context) -> Asked:
+    """The completions that the settings name, or the subject's own queries.
+
+    Raises:
+        UsageError: another task than a `LanguageModelTask`, prompts without a tokenizer, or nothing
+            that is asked about.
+        SettingError: a prompt or completion that is no use, or an id that no query has.
+    """
+    task, settings = language_task(context), context.settings
+    prompts = read_prompts(settings)
+    if not prompts:
+        return _own_queries(context)
+    if settings.query:
+        raise SettingError(
+            f"Both --query {settings.query[0]} and prompts were given: leave one out."
+        )
+    tokenizer = task.tokenizer
+    if tokenizer is None:
+        raise UsageError(
+            "Prompts are texts, and the task has no tokenizer: give "
+            "`LanguageModelTask(model, tokenizer=...)`, or queries as a pool of token ids."
+        )
+    found, written = [], []
+    with context.progress.step("writing completions", len(prompts)) as step:
+        for prompt in prompts:
+            found.append(_tokens(prompt, task, tokenizer, count=settings.tokens))
+            written.append(prompt.completion is None)
+            step.advance()
+    if any(written):
+        context.note(
+            f"{sum(written):,} of {len(written):,} completions were written by the model itself, "
+            f"always with the likeliest next token, up to {settings.tokens} of them (--tokens)."
+        )
+    pool = _pool(prompts, found, task, pad=_pad(context.subject.train))
+    logs = log_probabilities(context, pool, [len(own.completion) for own in found])
+    queries = [
+        Query(
+            group=TOGETHER if settings.together else prompt.group,
+            says=f"{prompt.prompt!r} is followed by {own.text.strip()!r}",
+            probability=float(np.exp(log)),
+            per_token=float(np.exp(log / len(own.completion))),
+            prompt=prompt.prompt,
+            completion=own.text,
+            written=by_itself,
+        )
+        for prompt, own, log, by_itself in zip(prompts, found, logs, written, strict=True)
+    ]
+    return Asked(pool, queries)
+
+
+def language_task(context: Context) -> LanguageModelTask:
+    """The task, of which tokens and the model's next one are known.
+
+    Raises:
+        UsageError: it is another one.
+    """
+    from auditkit import LanguageModelTask  # noqa: PLC0415 - brings torch
+
+    task = context.task
+    if not isinstance(task, LanguageModelTask):
+        raise UsageError(
+            f"Texts are traced through a {type(task).__name__}: it needs an "
+            "auditkit.LanguageModelTask."
+        )
+    return task
+
+
+def documents_of(pool: Pool) -> Documents | Answers | None:
+    """The data set of a pool, where its tokens are known."""
+    from auditkit import Answers, Documents  # noqa: PLC0415 - as above
+
+    dataset: object = pool.dataset
+    return dataset if isinstance(dataset, Documents | Answers) else None
+
+
+def log_probabilities(context: Context, pool: Pool, counted: Sequence[int]) -> list[float]:
+    """The log probability of all counted tokens of each query, under the trained model."""
+    losses = context.engine.evaluate(pool).loss.astype(np.float64)
+    return [-float(loss) * count for loss, count in zip(losses, counted, strict=True)]
+
+
+def _own_queries(context: Context) -> Asked:
+    """The subject's queries, all or those that are named."""
+    pool, wanted = context.subject.queries, list(dict.fromkeys(context.settings.query))
+    if pool is None:
+        raise UsageError(
+            "Nothing was asked about: give --prompt TEXT, with --completion TEXT if you like, or "
+            "--queries FILE with a JSON object a line; in Python, `Subject(queries=...)` too."
+        )
+    unknown = [name for name in wanted if name not in pool.ids]
+    if unknown:
+        raise SettingError(
+            f"--query names {unknown[0]!r}, which is the id of none of the {len(pool):,} queries: "
+            f"{did_you_mean(unknown[0], pool.ids[:50])}"
+        )
+    if wanted:
+        pool = pool.subset(pool.positions(wanted))
+    shifted = language_task(context).form == "causal"
+    counted = [_counted(pool[place], shifted=shifted) for place in range(len(pool))]
+    logs = log_probabilities(context, pool, counted)
+    queries = []
+    for place, (log, count) in enumerate(zip(logs, counted, strict=True)):
+        preview = pool.preview(place)
+        text = preview.text if isinstance(preview, TextPreview) else None
+        queries.append(
+            Query(
+                group=TOGETHER if context.settings.together else pool.ids[place],
+                says=f"query {pool.ids[place]}" + (f": {text[:200]!r}" if text else ""),
+                probability=float(np.exp(log)),
+                per_token=float(np.exp(log / count)),
+                completion=text,
+                shown=("queries", pool.ids[place]),
+            )
+        )
+    return Asked(pool, queries)
+
+
+def _counted(example: object, *, shifted: bool) -> int:
+    """How many labels of an example count; the first one does not where they are shifted."""
+    if isinstance(example, dict):
+        labels = next((example[key] for key in ("labels", "label") if key in example), ())
+    else:
+        labels = example[-1] if isinstance(example, tuple | list) else ()
+    values = np.asarray(labels)[int(shifted) :]
+    return max(int((values != -100).sum()), 1)
+
+
+def _tokens(
+    prompt: Prompt, task: LanguageModelTask, tokenizer: Tokenizer, *, count: int
+) -> Tokenized:
+    answers = task.form == "seq2seq"
+    if prompt.completion is not None:
+        own = tokenized(prompt, prompt.completion, tokenizer, answers=answers)
+        check_length(prompt, own, task)
+        return own
+    given = prompt_tokens(prompt, tokenizer, answers=answers)
+    check_length(prompt, Tokenized(given, [] if answers else [0], ""), task)
+    room = count if task.context is None or answers else min(count, task.context - len(given))
+    tokens = write(task, given, count=room, end=getattr(tokenizer, "eos_token_id", None))
+    if not tokens:
+        raise SettingError(
+            f"The model writes nothing after the prompt {prompt.prompt[:60]!r}: say what is to be "
+            "traced with --completion."
+        )
+    return Tokenized(given, tokens, tokenizer.decode(tokens))
+
+
+def write(
+    task: LanguageModelTask, given: Sequence[int], *, count: int, end: int | None
+) -> list[int]:
+    """What the trained model writes, always with the likeliest next token, without the end sign.
+
+    Nor with what it only repeats at last: three times the same token are taken for its end.
+    """
+    import torch  # noqa: PLC0415 - heavy
+
+    model = copy.deepcopy(task.model).eval()
+    device = next(model.parameters()).device
+    found: list[int] = []
+    with torch.no_grad():
+        while len(found) < count:
+            if task.form == "seq2seq":
+                ids = torch.tensor([list(given)], device=device)
+                labels = torch.tensor([[*found, 0]], device=device)
+                scores = task.outputs(model, (ids, torch.ones_like(ids), labels))[0]
+            else:
+                scores = task.next_token(model, torch.tensor([[*given, *found]], device=device))
+            best = int(scores[0, -1].argmax())
+            if best == end:
+                break
+            found.append(best)
+            if found[-1:] * 3 == found[-3:]:
+                return found[:-2]
+    return found
+
+
+def _pool(
+    prompts: Sequence[Prompt], found: Sequence[Tokenized], task: LanguageModelTask, *, pad: int
+) -> Pool:
+    """The queries as the engine takes them: completions count, prompts do not."""
+    from auditkit import Answers, Documents  # noqa: PLC0415 - brings torch
+
+    ids = [prompt.id for prompt in prompts]
+    if task.form == "seq2seq":
+        return Pool(
+            Answers([own.prompt for own in found], [own.completion for own in found], pad=pad),
+            ids=ids,
+        )
+    return Pool(
+        Documents(
+            [[*own.prompt, *own.completion] for own in found],
+            prompts=[len(own.prompt) for own in found],
+            pad=pad,
+        ),
+        ids=ids,
+    )
+
+
+def _pad(train: Pool) -> int:
+    documents = documents_of(train)
+    return 0 if documents is None else documents.pad
