@@ -80,7 +80,7 @@ class ExactImages:
         image = read_image(self._files[position])
         if image is None:
             raise UnreadableError(
-                f"{self._files[position].id} could be read and no longer can: leave the images in "
+                f"{self._files[position].id} can no longer be read: leave the images in "
                 "place while they are audited."
             )
         return _as_pixels(image, self._form)
