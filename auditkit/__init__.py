@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from auditkit.tasks import (
         Answers,
         ClassificationTask,
+        DiffusionTask,
         Documents,
         LanguageModelTask,
         RegressionTask,
@@ -53,6 +54,7 @@ __all__ = [
     "AuditResult",
     "ClassTables",
     "ClassificationTask",
+    "DiffusionTask",
     "DocumentScores",
     "Documents",
     "Engine",
@@ -112,7 +114,8 @@ _HOMES = {
     "showing": "Figure Gallery GalleryRow Mark Section Shown",
     "store": "Run",
     "subject": "Recipe Subject Task",
-    "tasks": "Answers ClassificationTask Documents LanguageModelTask RegressionTask",
+    "tasks": "Answers ClassificationTask DiffusionTask Documents LanguageModelTask "
+    "RegressionTask",
 }
 """The public names by the module they live in."""
 

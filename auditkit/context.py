@@ -90,6 +90,7 @@ class Engine(Protocol):
         damping: float | None = None,
         relative: bool = False,
         update: UpdateSettings | None = None,
+        task: Task | None = None,
     ) -> Engine:
         """An engine on the same models and curvature with other settings, as `ForwardINF` has.
 

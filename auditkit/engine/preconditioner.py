@@ -130,7 +130,7 @@ def prepare(
         solve = as_it_is if choice == "none" else first_adam_step
         return Undamped(choice, "as set", lambda *_: solve)
     rows = fits(task, model, pool, rows=min(ROWS, 8 * len(pool)), device=device)
-    kind, reason = (choice, "as set") if choice != "auto" else _best(rows)
+    kind, reason = (choice, "as set") if choice != "auto" else _best(rows, draws=task.draws)
     asked = _Asked(task, model, pool, seed, device, batch_size, progress, factors, warn)
     size = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
     if kind == "ggn" and rows:
@@ -236,8 +236,10 @@ class _Asked:
         return key_of(what, self.task, self.model, self.pool, seed=self.seed, device=self.device)
 
 
-def _best(rows: bool) -> tuple[Kind, str]:
+def _best(rows: bool, *, draws: int) -> tuple[Kind, str]:
     """What `auto` takes, and why."""
     if rows:
         return "ggn", "the Gauss-Newton matrix fits by its rows"
+    if draws > 1:
+        return "diagonal", "as good as factors for diffusion models, and cheaper"
     return "ekfac", "the model is too large for the rows of its Gauss-Newton matrix"

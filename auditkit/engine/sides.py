@@ -19,12 +19,13 @@ from auditkit.pool import Pool
 from auditkit.scores import Holdout
 from auditkit.subject import Task
 
-Measure: TypeAlias = Literal["auto", "loss", "margin"]
+Measure: TypeAlias = Literal["auto", "loss", "margin", "squared-norm"]
 """What is measured: `auto` is the task's own measure (margin) of a query, and the loss of a
-training example."""
+training example. `squared-norm` is one of diffusion models."""
 
-TrainMeasure: TypeAlias = Literal["auto", "loss", "margin", "tokens"]
-"""What is read off a training example: a measure of it, or the largest change of its tokens'."""
+TrainMeasure: TypeAlias = Literal["auto", "loss", "margin", "squared-norm", "tokens", "outputs"]
+"""What is read off a training example: a measure of it, the largest change of its tokens', or how
+far its outputs move."""
 
 Pull: TypeAlias = Literal["trained", "held-out"]
 """How hard a training example is taken to pull; see `ForwardINF`."""
@@ -44,6 +45,7 @@ class Sides:
         relative: whether scores are divided by the root of each example's own influence.
         pull: gives what each example of a pool weighs, [example]; None where the measure says it.
         by_token: whether an example's response is the largest of its tokens'.
+        by_outputs: whether it is how far its outputs move.
     """
 
     query: Function
@@ -55,6 +57,7 @@ class Sides:
     relative: bool = False
     pull: Callable[[Pool], Tensor] | None = None
     by_token: bool = False
+    by_outputs: bool = False
 
 
 def make_sides(
@@ -105,11 +108,19 @@ def make_sides(
             update=update or ONE_STEP,
             relative=relative,
         )
-    by_loss = train_measure in ("auto", "loss") and not held
+    if train_measure == "outputs":
+        return _by_outputs(
+            task,
+            query=measure_function(task, measure, default=task.measure),
+            response=response,
+            rise=rise,
+            update=update or ONE_STEP,
+            relative=relative,
+        )
     return Sides(
         query=measure_function(task, measure, default=task.measure),
         train=measure_function(task, train_measure, default=task.measure if held else task.loss),
-        train_name="loss" if by_loss else task.measure_name,
+        train_name=_name(task, train_measure, held),
         response=response,
         rise=rise,
         update=update or ONE_STEP,
@@ -160,20 +171,51 @@ def _by_token(
     )
 
 
+def _by_outputs(
+    task: Task,
+    *,
+    query: Function,
+    response: Response,
+    rise: float,
+    update: UpdateSettings,
+    relative: bool,
+) -> Sides:
+    if not task.has_outputs or task.likelihood == "tokens" or response != "finite" or relative:
+        raise SettingError(
+            f'train_measure is "outputs" with response {response!r} and relative={relative} on a '
+            f"{type(task).__name__}: it needs a task that defines `outputs`, a table of them, "
+            "finite responses, and scores that are not relative."
+        )
+    return Sides(
+        query=query,
+        train=task.loss,
+        train_name="outputs",
+        response=response,
+        rise=rise,
+        update=update,
+        by_outputs=True,
+    )
+
+
 def measure_function(task: Task, measure: Measure, *, default: Function) -> Function:
     """The task's function of that name; `default` for `auto`.
 
     Raises:
         SettingError: the task has no such measure.
     """
-    if measure not in ("auto", "loss", task.measure_name):
-        raise SettingError(
-            f"measure is {measure!r}: {type(task).__name__} has 'loss'"
-            + (f" and {task.measure_name!r}." if task.measure_name != "loss" else ".")
-        )
     if measure == "auto":
         return default
-    return task.loss if measure == "loss" else task.measure
+    if measure not in task.measures:
+        known = " and ".join(map(repr, task.measures))
+        raise SettingError(f"measure is {measure!r}: {type(task).__name__} has {known}.")
+    return task.measures[measure]
+
+
+def _name(task: Task, train_measure: TrainMeasure, held: bool) -> str:
+    """What the train-side measure is called."""
+    if train_measure != "auto":
+        return train_measure
+    return task.measure_name if held else "loss"
 
 
 def held_out_pull(held: Holdout) -> Tensor:

@@ -10,7 +10,7 @@ from auditkit.pool import Pool
 from auditkit.subject import Task
 
 _SAMPLE = 2_048
-"""How many training examples' losses make the unit."""
+"""How many losses make the unit: of training examples, or of draws of them."""
 
 
 def unit_of_rises(task: Task, model: nn.Module, train: Pool, executor: Executor) -> float:
@@ -20,7 +20,7 @@ def unit_of_rises(task: Task, model: nn.Module, train: Pool, executor: Executor)
     """
     if task.likelihood in ("categorical", "tokens"):
         return 1.0
-    count = min(_SAMPLE, len(train))
+    count = min(max(_SAMPLE // task.draws, 1), len(train))
     places = np.unique(np.linspace(0, len(train) - 1, count).astype(np.int64))
     losses = executor.measure(task.loss, model, train, positions=places)
     mean = float(losses.double().abs().mean())
