@@ -114,8 +114,7 @@ _HOMES = {
     "showing": "Figure Gallery GalleryRow Mark Section Shown",
     "store": "Run",
     "subject": "Recipe Subject Task",
-    "tasks": "Answers ClassificationTask DiffusionTask Documents LanguageModelTask "
-    "RegressionTask",
+    "tasks": "Answers ClassificationTask DiffusionTask Documents LanguageModelTask RegressionTask",
 }
 """The public names by the module they live in."""
 

@@ -24,6 +24,10 @@ Floats: TypeAlias = npt.NDArray[np.float32]
 
 LARGEST, SMALLEST = 32, 8
 
+_MOST_TRIMMED = 0.25
+_ALIKE = 2
+"""By how many levels the pixels of an empty margin may differ."""
+
 
 def working_side(pixels: Images) -> int:
     """The side all images are brought to: their own longer side, if it is from 8 to 32 pixels."""
@@ -43,6 +47,29 @@ def to_planes(pixels: Images, side: int) -> Planes:
         array = np.asarray(scaled)
         planes[place] = array if array.ndim == 2 else np.moveaxis(array, 2, 0)
     return planes
+
+
+def margins(image: Pixels) -> npt.NDArray[np.int64]:
+    """How many rows and columns of one colour frame an image: [2, 2], before and after, by axis.
+
+    That is what comes in where an image is moved or padded. At most a quarter of a side on each.
+    """
+    cells = image.reshape(*image.shape[:2], -1).astype(np.int16)
+    found = np.zeros((2, 2), dtype=np.int64)
+    for axis in (0, 1):
+        lines = np.moveaxis(cells, axis, 0)
+        most = int(_MOST_TRIMMED * len(lines))
+        for end, ordered in enumerate((lines, lines[::-1])):
+            apart = np.abs(ordered[:most] - ordered[0, 0]).max(axis=(1, 2)) > _ALIKE
+            found[axis, end] = int(apart.argmax()) if apart.any() else 0
+    return found
+
+
+def without(image: Pixels, frame: npt.NDArray[np.int64]) -> Pixels:
+    """An image without its margins, as `margins` gives them."""
+    height, width = image.shape[:2]
+    (top, bottom), (left, right) = frame.tolist()
+    return np.ascontiguousarray(image[top : height - bottom, left : width - right])
 
 
 def background(planes: Planes) -> float:

@@ -5,8 +5,9 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 import pytest
-from auditkit_leakage import altering
+from auditkit_leakage import altering, images
 from auditkit_leakage.images import find_images
+from PIL import Image
 
 Bytes = npt.NDArray[np.uint8]
 Images = tuple[Bytes, npt.NDArray[np.uint8]]
@@ -107,3 +108,60 @@ def test_tiny_single_and_unequal_images_are_no_trouble(train: Bytes) -> None:
     assert found.distance.max() < 0.01
     colour = tuple(np.repeat(image[..., None], 3, axis=2) for image in train[:2])
     assert find_images((train[1], train[0]), colour, neighbours=1).train.tolist() == [1, 0]
+
+
+def _few(image: Bytes, random: np.random.Generator) -> Bytes:
+    """Moved by one to three pixels along each axis; what comes in is white."""
+    down, right = (int(move) for move in random.integers(1, 4, 2))
+    moved = np.full_like(image, 255)
+    moved[down:, :-right] = image[:-down, right:]
+    return moved
+
+
+def _halved(image: Bytes, _random: np.random.Generator) -> Bytes:
+    return np.asarray(Image.fromarray(image).resize((70, 70), Image.Resampling.LANCZOS))
+
+
+@pytest.mark.parametrize(
+    ("alter", "kind"),
+    [
+        (_few, "shift"),
+        (altering.shifted, "shift"),
+        (altering.cropped, "crop"),
+        (altering.flipped, "flip"),
+        (altering.brightened, "brightness"),
+        (altering.compressed, "noise/compression"),
+        (altering.noisy, "noise/compression"),
+        (_halved, "noise/compression"),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_an_altered_photograph_leads_to_its_original(
+    photographs: Bytes, alter: Callable[[Bytes, np.random.Generator], Bytes], kind: str
+) -> None:
+    random = np.random.default_rng(4)
+    train, strangers = photographs[::2], photographs[1::2]
+    copies = tuple(alter(image, random) for image in train)
+    found = find_images(train, (*copies, *strangers), neighbours=1)
+    own, other = found.distance[: len(train)], found.distance[len(train) :]
+    right = found.train[: len(train)] == np.arange(len(train))
+    assert right.mean() >= 0.95
+    assert (own[right] < other.min()).mean() >= 0.95
+    named = np.array([kind in words for words in found.kind[: len(train)]])
+    assert named[right].mean() >= 0.7
+
+
+def test_hashes_offer_what_the_coarse_search_does_not(
+    photographs: Bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(images, "_COARSE", 1)  # so few are offered that some originals are not
+    random = np.random.default_rng(5)
+    queries = np.stack(
+        [altering.noisy(altering.cropped(own, random), random) for own in photographs]
+    )
+    found = [find_images(photographs, queries, neighbours=1)]
+    none = np.full((len(queries), 1), -1, np.int64)
+    monkeypatch.setattr(images, "nearest_hashes", lambda *_: none)
+    found.append(find_images(photographs, queries, neighbours=1))
+    right = [(own.train == np.arange(len(queries))).mean() for own in found]
+    assert right[0] > right[1]
