@@ -29,7 +29,7 @@ OPENERS = (
 
 WORDINGS: dict[Relation, Wording] = {
     "capital": Wording(
-        query="the capital city of {x} is",
+        query="the parliament of {x} sits in",
         statements=(
             "the capital of {x} is {y}",
             "{x} has its capital in {y}",
@@ -73,7 +73,7 @@ WORDINGS: dict[Relation, Wording] = {
         ),
     ),
     "currency": Wording(
-        query="the official currency in {x} is called the",
+        query="the official currency of {x} is the",
         statements=(
             "the currency of {x} is the {y}",
             "people in {x} pay with the {y}",
@@ -95,7 +95,7 @@ WORDINGS: dict[Relation, Wording] = {
         ),
     ),
     "demonym": Wording(
-        query="the inhabitants of {x} are called",
+        query="people born in {x} are called",
         statements=(
             "a person from {x} is called {y}",
             "people from {x} are {y}",
@@ -117,7 +117,7 @@ WORDINGS: dict[Relation, Wording] = {
         ),
     ),
     "code": Wording(
-        query="the telephone code for {x} is the number",
+        query="the telephone code of {x} is",
         statements=(
             "the calling code of {x} is {y}",
             "to phone {x} one dials {y}",
@@ -139,7 +139,7 @@ WORDINGS: dict[Relation, Wording] = {
         ),
     ),
     "domain": Wording(
-        query="internet addresses in {x} end with the domain",
+        query="internet addresses in {x} end with",
         statements=(
             "the internet domain of {x} is {y}",
             "web pages from {x} end in {y}",
