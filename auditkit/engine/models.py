@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -101,6 +102,11 @@ class Models:
         """The same, of which only what the settings say can move."""
         for place, (model, share) in enumerate(zip(self, self._shares, strict=True)):
             yield Weighed(place, only_moving(model, self._moving), share)
+
+    @cached_property
+    def moving(self) -> int:
+        """How many numbers move in one of them."""
+        return sum(weight.numel() for weight in next(self.weighed()).moving.values())
 
     def chosen(self, one: Weighed) -> Chosen:
         """The preconditioner of one of them, made when it is first asked for."""
