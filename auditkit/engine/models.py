@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -119,7 +120,13 @@ class Models:
         other = copy.copy(self)
         other._moving, other._choice, other._damping = moving, preconditioner, damping
         other._chosen = {}
+        other.__dict__.pop("moving", None)  # counted anew
         return other
+
+    @cached_property
+    def moving(self) -> int:
+        """How many numbers move in one of them."""
+        return sum(weight.numel() for weight in next(self.weighed()).moving.values())
 
     def chosen(self, one: Weighed) -> Chosen:
         """The preconditioner of one of them, made when it is first asked for."""

@@ -244,8 +244,21 @@ def common_numbers(pool: Pool, positions: Positions) -> Iterator[None]:
     """
     names = "\0".join(pool.ids[int(position)] for position in positions)
     with unmoved_generators():
-        torch.manual_seed(zlib.crc32(names.encode()))
+        _seed(zlib.crc32(names.encode()))
         yield
+
+
+def _seed(number: int) -> None:
+    """Seed the generators in use.
+
+    Where no accelerator has been started, `torch.manual_seed` would put this seed in place of the
+    one that the caller's own call has left waiting for it; and it writes down the stack each time.
+    """
+    torch.default_generator.manual_seed(number)
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # as in torch
+        torch.cuda.manual_seed_all(number)
+    if torch.backends.mps.is_available():
+        torch.mps.manual_seed(number)
 
 
 @contextmanager

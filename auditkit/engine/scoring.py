@@ -135,9 +135,7 @@ class Scoring:
 
     def _blocks(self, way: Response, count: int, pool: Pool) -> Iterator[slice]:
         held = _HELD_TOGETHER if way == "products" else _HELD
-        first = next(self.models.weighed())
-        size = sum(weight.numel() for weight in first.moving.values())
-        at_once = max(held // max(size, len(pool)), 1)
+        at_once = max(held // max(self.models.moving, len(pool)), 1)
         for start in range(0, count, at_once):
             yield slice(start, min(start + at_once, count))
 

@@ -45,8 +45,9 @@ class TokenResponses:
         found: dict[int, Tensor] = {}
 
         def run(batch: Batch, where: Positions) -> Tensor:
-            for position, values in zip(where, self._measured(batch, where, None), strict=True):
-                found[int(position)] = own = values[~values.isnan()].cpu()
+            measured = zip(where, *self._measured(batch, where, None), strict=True)
+            for position, values, counted in measured:
+                found[int(position)] = own = values[counted]
                 if not bool(own.isfinite().all()):
                     raise NonFiniteLossError(
                         f"The measure of a token of document {self._pool.ids[int(position)]!r} is "
@@ -62,10 +63,8 @@ class TokenResponses:
         """The largest change of a token of each document under each of some weights, [q, doc]."""
 
         def run(batch: Batch, where: Positions) -> Tensor:
-            found = [
-                torch.stack([own.max() for own in self._changes(batch, where, moved, base)])
-                for moved in weights
-            ]
+            before = torch.cat([base[int(position)] for position in where])
+            found = [self._largest(batch, where, moved, before) for moved in weights]
             return torch.stack(found, dim=1)
 
         with torch.no_grad():
@@ -110,21 +109,30 @@ class TokenResponses:
             self._executor.each(self._pool, run, doing="measuring the tokens")
         return [found[position] for position in range(len(self._pool))]
 
+    def _largest(self, batch: Batch, where: Positions, weights: Weights, before: Tensor) -> Tensor:
+        """The largest change in each document, [batch]; before: of all counted tokens in a row."""
+        moved, counted = self._measured(batch, where, weights)
+        least = torch.full_like(moved, -torch.inf)
+        return least.masked_scatter(counted, moved[counted] - before).amax(dim=1)
+
     def _changes(
         self, batch: Batch, where: Positions, weights: Weights, base: Sequence[Tensor]
     ) -> list[Tensor]:
-        moved = self._measured(batch, where, weights).cpu()
+        moved, counted = self._measured(batch, where, weights)
         return [
-            own[~own.isnan()] - base[int(position)]
-            for own, position in zip(moved, where, strict=True)
+            own[its] - base[int(position)]
+            for own, its, position in zip(moved, counted, where, strict=True)
         ]
 
-    def _measured(self, batch: Batch, where: Positions, weights: Weights | None) -> Tensor:
-        """The measure of each token, [batch, token]; NaN for those that do not count."""
+    def _measured(
+        self, batch: Batch, where: Positions, weights: Weights | None
+    ) -> tuple[Tensor, Tensor]:
+        """The measure of each token and which count, both [batch, token], on the CPU."""
 
-        def masked(model: nn.Module, given: Batch) -> Tensor:
+        def both(model: nn.Module, given: Batch) -> Tensor:
             values, counted = self._task.token_measure(model, given)
-            return values.float().masked_fill(~counted, float("nan"))
+            return torch.stack([values.float(), counted.float()])
 
         with common_numbers(self._pool, where):
-            return call(masked, self._model, batch, weights)
+            values, counted = call(both, self._model, batch, weights).cpu()
+        return values, counted.bool()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from auditkit import ClassificationTask, ForwardINF, Pool
-from auditkit.engine.passes import LocalExecutor, call
+from auditkit.engine.passes import LocalExecutor, call, common_numbers
 from auditkit.errors import NonFiniteLossError, ReducedLossError, SettingError
 
 CPU = torch.device("cpu")
@@ -164,3 +164,14 @@ def test_a_drawn_measure_differs_between_weights_by_the_weights_alone(
         for task in (Drawn, ClassificationTask)
     )
     assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.999
+
+
+def test_a_seed_that_waits_for_an_accelerator_stays_the_callers(pool: Pool) -> None:
+    torch.manual_seed(7)
+    waiting = torch.cuda._lazy_seed_tracker.manual_seed_all_cb
+    for _ in range(2):
+        with common_numbers(pool, np.array([0, 1])):
+            first = torch.rand(2)
+        with common_numbers(pool, np.array([0, 1])):
+            assert torch.equal(torch.rand(2), first)
+    assert torch.cuda._lazy_seed_tracker.manual_seed_all_cb is waiting

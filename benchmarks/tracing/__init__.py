@@ -1,0 +1,1 @@
+"""Fact tracing: which training documents taught a small language model a fact?"""

@@ -1,0 +1,145 @@
+"""Ways of ranking training documents for a query: Forward-INF and what it is compared with.
+
+Each gives scores float32 [query, document]; higher is more of a proponent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from auditkit import ForwardINF, LanguageModelTask, Pool
+from benchmarks.tracing.corpus import Corpus, Query
+from benchmarks.tracing.model import RECIPE, documents_of, query_pool
+
+Table = npt.NDArray[np.float32]
+
+BLOCKS = "transformer.h.*"
+"""All weights but those of the embeddings and of the head."""
+MLPS = "transformer.h.*.mlp.*"
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """What is scored: the documents of a seed, and the model trained on them."""
+
+    corpus: Corpus
+    task: LanguageModelTask
+    train: Pool
+
+    def queries(self, asked: Sequence[Query]) -> Pool:
+        """Queries as the model reads them."""
+        return query_pool(asked, self.task.tokenizer)
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way of ranking.
+
+    Attributes:
+        name: for tables.
+        queries: how many of a seed's queries it is asked: fewer where it is beside the point.
+        score: the scores.
+    """
+
+    name: str
+    queries: int
+    score: Callable[[Case, Sequence[Query]], Table]
+
+
+def bm25(case: Case, queries: Sequence[Query]) -> Table:
+    """Lucene's BM25 on words in lower case; the query is the prompt with its answer."""
+    import bm25s
+
+    index = bm25s.BM25()
+    index.index([_words(own.text) for own in case.corpus.documents], show_progress=False)
+    return np.stack([index.get_scores(_words(own.text)) for own in queries]).astype(np.float32)
+
+
+def hidden_cosine(case: Case, queries: Sequence[Query]) -> Table:
+    """Cosine of the last layer's states, averaged over tokens, of query and document."""
+    pools = case.queries(queries), case.train
+    own, others = (torch.nn.functional.normalize(_states(case, pool), dim=1) for pool in pools)
+    return (own @ others.T).numpy()
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Forward-INF by some of its settings; the others are its defaults."""
+
+    preconditioner: Literal["none", "ekfac"] = "ekfac"
+    train_measure: Literal["loss", "tokens"] = "loss"
+    response: Literal["finite", "products"] = "finite"
+    parameters: str = BLOCKS
+    rise: float = 3.0
+    relative: bool = False
+
+    def __call__(self, case: Case, queries: Sequence[Query]) -> Table:
+        """The scores of the queries."""
+        return made(self, case).influence(case.queries(queries)).values
+
+
+@cache
+def made(own: Engine, case: Case) -> ForwardINF:
+    """The engine on the documents, whose curvature and base pass serve all queries."""
+    return ForwardINF(
+        case.task, train=case.train, recipe=RECIPE, preconditioner=own.preconditioner,
+        train_measure=own.train_measure, response=own.response,
+        parameters=own.parameters, rise=own.rise, relative=own.relative,
+    )  # fmt: skip
+
+
+ALL, SOME = 100, 20
+BEST = Engine(train_measure="tokens")
+DEFAULT = Way("Forward-INF, EK-FAC, +3 nats, tokens", ALL, BEST)
+BM25 = Way("BM25", ALL, bm25)
+
+WAYS = (
+    BM25,
+    DEFAULT,
+    Way("hidden-state cosine", ALL, hidden_cosine),
+    Way("gradient product (TracIn)", ALL, Engine(preconditioner="none", response="products")),
+    Way(
+        "gradient cosine",
+        ALL,
+        Engine(preconditioner="none", response="products", relative=True),
+    ),
+    Way("EK-FAC product (influence function)", ALL, Engine(response="products")),
+    Way("Forward-INF, EK-FAC, +3 nats, loss", SOME, Engine()),
+    Way("Forward-INF, EK-FAC, +10 nats, loss", SOME, Engine(rise=10)),
+    Way("Forward-INF, EK-FAC, +10 nats, tokens", SOME, Engine(rise=10, train_measure="tokens")),
+    Way(
+        "Forward-INF, EK-FAC, MLPs only, +3 nats, tokens",
+        SOME,
+        Engine(parameters=MLPS, train_measure="tokens"),
+    ),
+    Way(
+        "Forward-INF, SGD, +3 nats, tokens",
+        SOME,
+        Engine(preconditioner="none", train_measure="tokens"),
+    ),
+)
+
+
+def _words(text: str) -> list[str]:
+    return text.lower().split()
+
+
+def _states(case: Case, pool: Pool) -> Tensor:
+    """The last layer's states averaged over a text's tokens, float32 [text, width]."""
+    data, found = documents_of(pool), []
+    with torch.no_grad():
+        for place in range(0, len(pool), 256):
+            where = np.arange(place, min(place + 256, len(pool)))
+            tokens = torch.from_numpy(data.rows(where)[0])
+            counted = (tokens != data.pad)[:, :, None]
+            states = case.task.model.transformer(tokens).last_hidden_state
+            found.append((states * counted).sum(dim=1) / counted.sum(dim=1))
+    return torch.cat(found)
