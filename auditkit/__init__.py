@@ -25,7 +25,13 @@ if TYPE_CHECKING:
     from auditkit.showing import Figure, Gallery, GalleryRow, Mark, Section, Shown
     from auditkit.store import Run
     from auditkit.subject import Recipe, Subject, Task
-    from auditkit.tasks import ClassificationTask, Documents, LanguageModelTask, RegressionTask
+    from auditkit.tasks import (
+        ClassificationTask,
+        DiffusionTask,
+        Documents,
+        LanguageModelTask,
+        RegressionTask,
+    )
 
     __version__: str
 
@@ -36,6 +42,7 @@ __all__ = [
     "AuditResult",
     "ClassTables",
     "ClassificationTask",
+    "DiffusionTask",
     "Documents",
     "Engine",
     "Evaluation",
@@ -91,7 +98,7 @@ _HOMES = {
     "showing": "Figure Gallery GalleryRow Mark Section Shown",
     "store": "Run",
     "subject": "Recipe Subject Task",
-    "tasks": "ClassificationTask Documents LanguageModelTask RegressionTask",
+    "tasks": "ClassificationTask DiffusionTask Documents LanguageModelTask RegressionTask",
 }
 """The public names by the module they live in."""
 

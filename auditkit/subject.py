@@ -62,6 +62,43 @@ class Task(ABC):
         """What a query asks about, [batch]; lower is better learnt. By default the loss."""
         return self.loss(model, batch)
 
+    @property
+    def measures(self) -> Mapping[str, Callable[[nn.Module, Batch], Tensor]]:
+        """The functions that an example can be measured by, by name."""
+        own = {} if self.measure_name == "loss" else {self.measure_name: self.measure}
+        return {"loss": self.loss, **own}
+
+    @property
+    def draws(self) -> int:
+        """How many random draws an example's loss is the mean of; 1 where nothing is drawn."""
+        return 1
+
+    def one_draw(self, batch: Batch, which: Tensor | int) -> Batch:
+        """A prepared batch with one draw of each example, by any numbers, int64 [batch], or one.
+
+        Curvature is estimated on such batches: many examples at one draw say more of it than few
+        examples at many.
+        """
+        return batch
+
+    def prepared(self, pool: Pool, *, device: torch.device) -> Pool:
+        """The pool as the engine is to measure it: the same ids in the same order.
+
+        Called once per pool. What costs much and does not depend on the model's weights belongs
+        here, and keys that an example's random numbers are drawn by. The methods above must take
+        batches of the pool and of what this makes of it.
+        """
+        return pool
+
+    def features(self, model: nn.Module, batch: Batch) -> Tensor:
+        """What the model sees in each example, to find similar ones by: [batch, feature].
+
+        Raises:
+            MissingOutputsError: the task does not define it; the engine then takes what goes into
+                the model's last linear layer.
+        """
+        raise MissingOutputsError(f"{type(self).__name__} does not define `features`.")
+
     def outputs(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         """Class scores [batch, class] and labels [batch], or predictions and targets [batch, k].
 

@@ -21,6 +21,7 @@ import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -139,15 +140,17 @@ class ForwardINF:
             check_number("damping", damping)
         check_choice("preconditioner", preconditioner, Choice)
         check_device(device)
-        self.task, self.train = task, train
+        self.task, self.device = task, torch.device(device)
+        self._given, self._prepared = train, WeakKeyDictionary[Pool, Pool]()
+        self.train = self._own(train)
         self.recipe = recipe or Recipe()
-        self.seed, self.device = seed, torch.device(device)
+        self.seed = seed
         self._fresh, self._pretrained = fresh, pretrained
         self._progress, self._warn = progress, warn
         self._executor = LocalExecutor(device=self.device, batch_size=batch_size, progress=progress)
         self._models = Models(
             task,
-            train,
+            self.train,
             checkpoints=checkpoints,
             shares=checkpoint_weights,
             moving=parameters,
@@ -159,7 +162,7 @@ class ForwardINF:
             progress=progress,
         )
         self._pulls: list[Tensor] = []  # shared with engines configured from this one
-        self._trials = Trials(task, self._models.trained, train, self._executor)
+        self._trials = Trials(task, self._models.trained, self.train, self._executor)
         self._sides = make_sides(
             task,
             measure=measure,
@@ -225,7 +228,7 @@ class ForwardINF:
             TaskError: the model cannot be run on the first query or example.
             NonFiniteScoreError: an update went so far that a score is no number.
         """
-        pool, rows = self.train if pool is None else pool, grouped(queries, groups)
+        queries, pool, rows = self._own(queries), self._own(pool), grouped(queries, groups)
         whole = Whole(tuple(rows), pool.ids, measure=self._sides.train_name)
         for tile in self._tiles(queries, rows, pool):
             whole.add(tile.rows, tile.values, tile.steps)
@@ -244,7 +247,7 @@ class ForwardINF:
         Scores come in tiles and are never held whole, so queries and pool may be as large as they
         are; what is said of each training example (`Ranking.mean` and so on) counts all of them.
         """
-        pool, rows = self.train if pool is None else pool, grouped(queries, groups)
+        queries, pool, rows = self._own(queries), self._own(pool), grouped(queries, groups)
         strongest = Strongest(tuple(rows), pool.ids, k=k, measure=self._sides.train_name)
         for tile in self._tiles(queries, rows, pool):
             strongest.add(tile.rows, tile.values, tile.steps)
@@ -260,18 +263,23 @@ class ForwardINF:
         rise: float = 0.1,
         relative: bool = False,
         update: UpdateSettings | None = None,
+        task: Task | None = None,
     ) -> ForwardINF:
         """An engine on the same models and curvature, with other settings of what is measured.
 
-        What is left out has its default, not this engine's setting. Curvature that either of them
-        estimates serves both.
+        What is left out has its default, not this engine's setting; but the task stays, if no other
+        one on the same model is given (one with other noises, perhaps). Curvature that either of
+        them estimates serves both.
 
         Raises:
-            SettingError: a measure the task does not have, or a number out of its range.
+            SettingError: a measure the task does not have, a number out of its range, or a task on
+                another model.
         """
         other = copy.copy(self)
+        if task is not None and task is not self.task:
+            other._take(task)
         other._sides = make_sides(
-            self.task,
+            other.task,
             measure=measure,
             train_measure=train_measure,
             pull=pull,
@@ -290,7 +298,7 @@ class ForwardINF:
         Raises:
             NonFiniteLossError: a loss is NaN or infinite.
         """
-        pool = self.train if pool is None else pool
+        pool = self._own(pool)
         with seeded(self.seed):
             return evaluate(self.task, self._models.trained, pool, self._executor)
 
@@ -300,7 +308,7 @@ class ForwardINF:
         Raises:
             TaskError: the model runs no linear layer.
         """
-        pool = self.train if pool is None else pool
+        pool = self._own(pool)
         with seeded(self.seed):
             return features(self.task, self._models.trained, pool, self._executor)
 
@@ -317,7 +325,7 @@ class ForwardINF:
         """
         if not self._sides.by_token:
             raise SettingError('Changes of tokens need an engine with train_measure="tokens".')
-        pool = self.train if pool is None else pool
+        queries, pool = self._own(queries), self._own(pool)
         with seeded(self.seed), differentiable():
             self._try(self._sides, queries, pool)
             return self._scoring.token_changes(queries, np.arange(len(queries)), pool)
@@ -325,7 +333,7 @@ class ForwardINF:
     def cost(self, queries: int, pool: Pool | None = None) -> Cost:
         """What scores of so many queries will cost, in plain inference passes over the pool."""
         with differentiable():
-            return self._scoring.cost(self.train if pool is None else pool, rows=queries)
+            return self._scoring.cost(self._own(pool), rows=queries)
 
     @property
     def preconditioner(self) -> str | None:
@@ -369,7 +377,7 @@ class ForwardINF:
             return hold_out(
                 self.task,
                 self._models,
-                self.train if pool is None else pool,
+                self._own(pool),
                 folds=folds,
                 epochs=epochs,
                 repeats=repeats,
@@ -433,6 +441,32 @@ class ForwardINF:
         for sentence in scoring.advice.sentences(updates=updates, rise=self._sides.rise):
             if self._warn is not None:
                 self._warn(sentence)
+
+    def _take(self, task: Task) -> None:
+        """Measure by another task on the same model.
+
+        Raises:
+            SettingError: it has another model.
+        """
+        if task.model is not self.task.model:
+            raise SettingError(
+                f"The task given ({type(task).__name__}) has another model than the engine's: "
+                "curvature and weights cannot be shared, so make an engine of its own for it."
+            )
+        self.task, self._prepared, self._pulls = task, WeakKeyDictionary(), []
+        self.train = self._own(self._given)
+        self._trials = Trials(task, self._models.trained, self.train, self._executor)
+
+    def _own(self, pool: Pool | None) -> Pool:
+        """The pool as the task has it measured, made once; the train pool for None."""
+        if pool is None or pool is self._prepared.get(self._given):
+            return self.train
+        if pool not in self._prepared:
+            found = self.task.prepared(pool, device=self.device)
+            if found is pool:
+                return pool
+            self._prepared[pool] = found
+        return self._prepared[pool]
 
     def _try(self, sides: Sides, queries: Pool, pool: Pool) -> None:
         """Try the model before anything is computed, and say what must be known of it."""

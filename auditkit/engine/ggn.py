@@ -139,8 +139,8 @@ def fits(task: Task, model: nn.Module, pool: Pool, *, rows: int, device: torch.d
 
     It is small then, so that reading it example by example, where it must be, is quick enough.
     """
-    if task.likelihood == "tokens":  # a row for each token and direction: too many to choose from
-        return False
+    if task.likelihood == "tokens" or task.draws > 1:
+        return False  # a row for each token, or value of a draw: too many to choose from
     reader = Reader(model, steady_function(task), pool, device=device)
     batch = collate(pool, np.zeros(1, dtype=np.int64), device=device)
     _, blocks = reader.blocks(steady_function(task), batch)

@@ -141,7 +141,7 @@ class Dense(Layer):
             )
             for place in range(len(value))
         ]
-        matrix = torch.cat(found).view(len(value), shape[0], -1)
+        matrix = torch.cat(found).reshape(len(value), shape[0], -1)
         if self.has_bias:
             matrix = torch.cat([matrix, slope.flatten(start_dim=2).sum(dim=2)[:, :, None]], dim=2)
         return matrix.flatten(start_dim=1)

@@ -80,7 +80,7 @@ def make_preconditioner(
     if choice in ("none", "adam"):
         return Chosen(choice, "as set", as_it_is if choice == "none" else first_adam_step)
     rows = fits(task, model, pool, rows=min(ROWS, 8 * len(pool)), device=device)
-    kind, reason = (choice, "as set") if choice != "auto" else _best(rows)
+    kind, reason = (choice, "as set") if choice != "auto" else _best(rows, draws=task.draws)
     size = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
     damping *= TRACE_SHARE * size if kind == "ggn" else MEAN_SHARE
     if kind == "ggn" and rows:
@@ -116,8 +116,10 @@ def make_preconditioner(
     return Chosen(kind, reason, solve)
 
 
-def _best(rows: bool) -> tuple[Kind, str]:
+def _best(rows: bool, *, draws: int) -> tuple[Kind, str]:
     """What `auto` takes, and why."""
     if rows:
         return "ggn", "the Gauss-Newton matrix fits by its rows"
+    if draws > 1:
+        return "diagonal", "as good as factors for diffusion models, and cheaper"
     return "ekfac", "the model is too large for the rows of its Gauss-Newton matrix"

@@ -4,8 +4,10 @@ For class scores and real-valued outputs these are the heaviest directions of th
 curvature (`outputs.py`), over the whole pool: nothing is drawn, so the estimate has no noise of its
 own, and does not depend on the order of the pool. For tokens, of which there are too many to choose
 from, a label is drawn for each from the predicted probabilities, by the document's id: the
-covariance of these gradients is H in expectation (Martens 2020, section 5). A task without outputs
-falls back to its losses (the empirical Fisher matrix).
+covariance of these gradients is H in expectation (Martens 2020, section 5). For losses that are
+means over draws of noise, one draw of each example is taken, and its outputs are summed with random
+signs, both by the example's id. A task without outputs falls back to its losses (the empirical
+Fisher matrix).
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from auditkit.pool import Pool, Positions
 from auditkit.progress import SILENT, Progress
 from auditkit.seeds import stream
 from auditkit.subject import Task
+from auditkit.tasks.noise import signs
 
 if TYPE_CHECKING:
     from auditkit.subject import Batch
@@ -101,6 +104,10 @@ def make_probes(
         return Probes(
             _drawn(task), pool, positions, None, _fitting(task, model, pool, device), seed, device
         )
+    if task.draws > 1:
+        positions = sampled_positions(pool, most, seed)
+        function = _with_signs(task) if task.has_outputs else _of_one_draw(task)
+        return Probes(function, pool, positions, None, _BATCH, seed, device)
     rows = heaviest_rows(task, model, pool, rows=most, seed=seed, device=device, progress=progress)
     beside = rows.cotangents * (len(rows) / rows.examples) ** 0.5
     return Probes(along_outputs(task), pool, rows.positions, beside, _BATCH, seed, device)
@@ -144,6 +151,32 @@ def _drawn(task: Task) -> Function:
         return (outputs * slope * shares_of(task, values, targets).sqrt()).sum(dim=(1, 2))
 
     return drawn
+
+
+def _with_signs(task: Task) -> Function:
+    """Outputs of one draw in a sum of random signs, by the root of what each of them counts.
+
+    The square of its gradient is in expectation that of a squared error averaged over the outputs.
+    """
+
+    def signed(model: nn.Module, pair: Batch) -> Tensor:
+        examples, drawn = cast("tuple[Batch, Tensor]", pair)
+        outputs = outputs_of(task, model, task.one_draw(examples, drawn))
+        size = outputs.shape[1]
+        found: Tensor = (2 / size) ** 0.5 * (outputs * signs(drawn, size).to(outputs)).sum(dim=1)
+        return found
+
+    return signed
+
+
+def _of_one_draw(task: Task) -> Function:
+    """The loss at one draw of each example."""
+
+    def loss(model: nn.Module, pair: Batch) -> Tensor:
+        examples, drawn = cast("tuple[Batch, Tensor]", pair)
+        return task.loss(model, task.one_draw(examples, drawn))
+
+    return loss
 
 
 def _fitting(task: Task, model: nn.Module, pool: Pool, device: torch.device) -> int:

@@ -24,12 +24,14 @@ if TYPE_CHECKING:
 def evaluate(task: Task, model: nn.Module, pool: Pool, executor: Executor) -> Evaluation:
     """Loss of each example under the model, and outputs and targets where the task has them.
 
+    Not where there are several of each example, one for each draw.
+
     Raises:
         NonFiniteLossError: a loss is NaN or infinite.
         TaskError: outputs that are no table.
     """
     loss = executor.measure(task.loss, model, pool).numpy().astype(np.float32)
-    if not task.has_outputs:
+    if not task.has_outputs or task.draws > 1:
         return Evaluation(pool.ids, loss)
 
     def run(batch: Batch, where: Positions) -> Tensor:
@@ -54,13 +56,16 @@ def evaluate(task: Task, model: nn.Module, pool: Pool, executor: Executor) -> Ev
 
 
 def features(task: Task, model: nn.Module, pool: Pool, executor: Executor) -> Floats:
-    """What goes into the linear layer the model runs last, float32 [example, feature].
+    """The task's features of each example, float32 [example, feature].
 
-    Where that is a sequence, [batch, ..., feature], its mean over all positions.
+    Where it has none, what goes into the linear layer the model runs last; where that is a
+    sequence, [batch, ..., feature], its mean over all positions.
 
     Raises:
         TaskError: the model runs no linear layer.
     """
+    if type(task).features is not Task.features:
+        return _own_features(task, model, pool, executor)
     last = _last_linear(task, model, pool, executor.device)
     seen = _Seen(task, model, pool, last)
     with seen, torch.no_grad():
@@ -69,6 +74,16 @@ def features(task: Task, model: nn.Module, pool: Pool, executor: Executor) -> Fl
         else:
             table = executor.each(pool, seen.rows, batch_size=1, doing="reading features")
     return table.float().numpy()
+
+
+def _own_features(task: Task, model: nn.Module, pool: Pool, executor: Executor) -> Floats:
+    def run(batch: Batch, where: Positions) -> Tensor:
+        with common_numbers(pool, where):
+            return task.features(model, batch).float()
+
+    with torch.no_grad():
+        found: Floats = executor.each(pool, run, doing="reading features").numpy()
+    return found
 
 
 class _Seen:

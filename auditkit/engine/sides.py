@@ -19,11 +19,11 @@ from auditkit.pool import Pool
 from auditkit.scores import Holdout
 from auditkit.subject import Task
 
-Measure: TypeAlias = Literal["auto", "loss", "margin"]
+Measure: TypeAlias = Literal["auto", "loss", "margin", "squared-norm"]
 """What is measured: `auto` is the task's own measure (margin) of a query, and the loss of a
-training example."""
+training example. `squared-norm` is one of diffusion models."""
 
-TrainMeasure: TypeAlias = Literal["auto", "loss", "margin", "tokens"]
+TrainMeasure: TypeAlias = Literal["auto", "loss", "margin", "squared-norm", "tokens"]
 """What is read off a training example: a measure of it, or the largest change of its tokens'."""
 
 Pull: TypeAlias = Literal["trained", "held-out"]
@@ -105,11 +105,10 @@ def make_sides(
             update=update or ONE_STEP,
             relative=relative,
         )
-    by_loss = train_measure in ("auto", "loss") and not held
     return Sides(
         query=measure_function(task, measure, default=task.measure),
         train=measure_function(task, train_measure, default=task.measure if held else task.loss),
-        train_name="loss" if by_loss else task.measure_name,
+        train_name=_name(task, train_measure, held),
         response=response,
         rise=rise,
         update=update or ONE_STEP,
@@ -166,14 +165,19 @@ def measure_function(task: Task, measure: Measure, *, default: Function) -> Func
     Raises:
         SettingError: the task has no such measure.
     """
-    if measure not in ("auto", "loss", task.measure_name):
-        raise SettingError(
-            f"measure is {measure!r}: {type(task).__name__} has 'loss'"
-            + (f" and {task.measure_name!r}." if task.measure_name != "loss" else ".")
-        )
     if measure == "auto":
         return default
-    return task.loss if measure == "loss" else task.measure
+    if measure not in task.measures:
+        known = " and ".join(map(repr, task.measures))
+        raise SettingError(f"measure is {measure!r}: {type(task).__name__} has {known}.")
+    return task.measures[measure]
+
+
+def _name(task: Task, train_measure: TrainMeasure, held: bool) -> str:
+    """What the train-side measure is called."""
+    if train_measure != "auto":
+        return train_measure
+    return task.measure_name if held else "loss"
 
 
 def held_out_pull(held: Holdout) -> Tensor:

@@ -18,7 +18,7 @@ from auditkit.seeds import stream
 from auditkit.subject import Task
 
 _UNIT_SAMPLE = 2_048
-"""How many training examples' losses make the unit of a rise."""
+"""How many draws of training examples' losses make the unit of a rise."""
 
 
 class Updates:
@@ -84,7 +84,7 @@ class Updates:
         if self.task.likelihood in ("categorical", "tokens"):
             return 1.0
         if self._mean_loss is None:
-            count = min(_UNIT_SAMPLE, len(self.train))
+            count = min(max(_UNIT_SAMPLE // self.task.draws, 1), len(self.train))
             places = np.unique(np.linspace(0, len(self.train) - 1, count).astype(np.int64))
             losses = self._executor.measure(
                 self.task.loss, self.models.trained, self.train, positions=places

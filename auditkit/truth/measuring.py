@@ -79,6 +79,7 @@ def _under(retraining: Retraining, leg: Leg) -> Values:
     task = retraining.task
     function = measure_function(task, retraining.measure, default=task.measure)
     with seeded(retraining.seed, "measuring after a retraining"):
-        values = executor.measure(function, model, retraining.asked, what=retraining.measure_name)
+        asked = task.prepared(retraining.asked, device=executor.device)
+        values = executor.measure(function, model, asked, what=retraining.measure_name)
     found: Values = values.numpy()
     return found

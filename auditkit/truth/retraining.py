@@ -65,7 +65,7 @@ class Retraining:
     @property
     def measure_name(self) -> str:
         """What is measured, by name."""
-        return "loss" if self.measure == "loss" else self.task.measure_name
+        return self.task.measure_name if self.measure == "auto" else self.measure
 
     @property
     def asked(self) -> Pool:
