@@ -38,8 +38,19 @@ def gradients(
 
     The mean over evenly spread timesteps, each with a noise of its own, under the empty token.
     """
-    if file.exists():
-        return np.asarray(np.load(file, mmap_mode="r"))
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        np.save(
+            file.with_suffix(".part.npy"), fresh_gradients(model, images, quantity, times, seed)
+        )
+        file.with_suffix(".part.npy").replace(file)
+    return np.asarray(np.load(file, mmap_mode="r"))
+
+
+def fresh_gradients(
+    model: UNet2DModel, images: Images, quantity: Quantity, times: int, seed: int
+) -> Floats:
+    """The same, computed."""
     parameters = [weight for weight in model.parameters() if weight.requires_grad]
     found = np.empty((len(images), sum(weight.numel() for weight in parameters)), np.float32)
     generator = torch.Generator().manual_seed(seed)
@@ -47,9 +58,6 @@ def gradients(
         value = _quantity(model, image, quantity, times=times, generator=generator)
         slopes = torch.autograd.grad(value, parameters, allow_unused=True, materialize_grads=True)
         found[row] = torch.cat([slope.flatten() for slope in slopes]).numpy()
-    file.parent.mkdir(parents=True, exist_ok=True)
-    np.save(file.with_suffix(".part.npy"), found)
-    file.with_suffix(".part.npy").replace(file)
     return found
 
 
@@ -65,10 +73,14 @@ def cosine(queries: Floats, train: Floats) -> Floats:
 
 def trak(queries: Floats, train: Floats, *, damping: float) -> Floats:
     """TRAK's scores, and D-TRAK's on gradients of the squared norm, of one model."""
-    products = train @ train.T
+    return (queries @ train.T) @ kernel(train, damping=damping)
+
+
+def kernel(train: Floats, *, damping: float) -> Floats:
+    """`(Phi Phi^T + lambda I)^-1`, float32 [train, train]."""
+    products = (train @ train.T).astype(np.float64)
     ridge = damping * np.trace(products) / len(train)
-    kernel = products.astype(np.float64) + ridge * np.eye(len(train))
-    return np.linalg.solve(kernel, (train @ queries.T).astype(np.float64)).T.astype(np.float32)
+    return np.linalg.inv(products + ridge * np.eye(len(train))).astype(np.float32)
 
 
 def projected(rows: Sequence[Floats], *, width: int = PROJECTED, seed: int = 0) -> list[Floats]:
@@ -80,7 +92,7 @@ def projected(rows: Sequence[Floats], *, width: int = PROJECTED, seed: int = 0) 
         count = min(step, total - begin)
         signs = rng.integers(0, 2, (count, width), dtype=np.int8).astype(np.float32) * 2 - 1
         for part, whole in zip(found, rows, strict=True):
-            part += whole[:, begin : begin + count] @ signs
+            np.add(part, whole[:, begin : begin + count] @ signs, out=part)
     return [part / np.float32(width**0.5) for part in found]
 
 

@@ -89,7 +89,7 @@ def loaded(file: Path) -> UNet2DModel:
 
 
 def members(count: int) -> npt.NDArray[np.bool_]:
-    """Random halves of the candidates, bool [subset, train], those that settings are tried on first."""
+    """Random halves of the candidates, bool [subset, train], those for trying first."""
     rng = np.random.default_rng(50)
     chosen = np.zeros((TRIED + SUBSETS, count), dtype=bool)
     for row in chosen:
