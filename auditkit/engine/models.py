@@ -119,7 +119,7 @@ class Models:
         """The same models, of which other parameters move, by another preconditioner."""
         other = copy.copy(self)
         other._moving, other._choice, other._damping = moving, preconditioner, damping
-        other._chosen = {}
+        other._chosen, other._undamped = {}, {}
         other.__dict__.pop("moving", None)  # counted anew
         return other
 

@@ -78,19 +78,17 @@ class TokenResponses:
         """
 
         def run(batch: Batch, where: Positions) -> Tensor:
+            before = torch.cat([base[int(position)] for position in where])
             found = []
             for moved in weights:
-                values = self._measured(batch, where, moved).cpu()
-                pairs = [
-                    (own[~own.isnan()], base[int(position)])
-                    for own, position in zip(values, where, strict=True)
+                values, counted = self._measured(batch, where, moved)
+                after, none = values[counted], torch.zeros_like(values)
+                losses = none.masked_scatter(counted, softplus(after) - softplus(before))
+                found += [
+                    (none - torch.inf).masked_scatter(counted, after - before).amax(dim=1),
+                    losses.sum(dim=1) / counted.sum(dim=1),
                 ]
-                largest = torch.stack([(after - before).max() for after, before in pairs])
-                losses = torch.stack(
-                    [(softplus(after) - softplus(before)).mean() for after, before in pairs]
-                )
-                found.append(torch.stack([largest, losses], dim=1))
-            return torch.stack(found, dim=1).flatten(start_dim=1)
+            return torch.stack(found, dim=1)
 
         with torch.no_grad():
             table = self._executor.each(self._pool, run, doing="measuring the tokens")
