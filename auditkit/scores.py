@@ -14,13 +14,9 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from auditkit.choices import check_count
-from auditkit.errors import NonFiniteScoreError, PoolError, SettingError
+from auditkit.errors import NonFiniteScoreError, PoolError
 
 Floats = npt.NDArray[np.float32]
-
-_MOST = 2**29
-"""How many scores are held whole: 2 GiB."""
 
 
 @dataclass(frozen=True)
@@ -71,25 +67,32 @@ class Scores:
 
     def strongest(self, row: int, k: int, *, sign: float) -> list[Match]:
         """The k strongest scores of a sign in one row; ties in the order of the pool."""
-        signed = sign * self.values[row]
-        if k < len(signed):  # of those that tie with the k-th, the first ones
-            least = np.partition(signed, len(signed) - k)[len(signed) - k]
-            above = np.flatnonzero(signed > least)
-            level = np.flatnonzero(signed == least)[: k - len(above)]
-            places = np.sort(np.concatenate([above, level]))
-        else:
-            places = np.arange(len(signed))
-        order = places[np.argsort(-signed[places], kind="stable")]
-        return [
-            Match(self.train_ids[place], float(self.values[row, place]))
-            for place in order
-            if signed[place] > 0
-        ]
+        places = strongest_places(self.values[row], k, sign=sign)
+        return [Match(self.train_ids[place], float(self.values[row, place])) for place in places]
 
     def _row(self, query_id: str) -> int:
         if query_id not in self.query_ids:
             raise PoolError(f"There are no scores for a query with the id {query_id!r}.")
         return self.query_ids.index(query_id)
+
+
+@dataclass(frozen=True)
+class Top:
+    """The strongest scores of one sign of every query.
+
+    Attributes:
+        places: int32 [query, k]; positions of the training examples in the pool, strongest first;
+            -1 where a query has fewer scores of that sign.
+        scores: float32 [query, k]; 0 there.
+    """
+
+    places: npt.NDArray[np.int32]
+    scores: Floats
+
+    def matches(self, row: int, ids: Sequence[str], k: int) -> list[Match]:
+        """The k strongest of one query."""
+        pairs = zip(self.places[row, :k].tolist(), self.scores[row, :k].tolist(), strict=True)
+        return [Match(ids[place], score) for place, score in pairs if place >= 0]
 
 
 @dataclass(frozen=True)
@@ -106,8 +109,8 @@ class Ranking:
 
     query_ids: tuple[str, ...]
     train_ids: tuple[str, ...]
-    strongest: Sequence[Sequence[Match]]
-    opposing: Sequence[Sequence[Match]]
+    strongest: Top
+    opposing: Top
     mean: Floats
     highest: Floats
     lowest: Floats
@@ -115,11 +118,11 @@ class Ranking:
 
     def proponents(self, query_id: str, k: int = 10) -> list[Match]:
         """The k training examples with the highest scores above zero, best first."""
-        return list(self.strongest[self._row(query_id)][:k])
+        return self.strongest.matches(self._row(query_id), self.train_ids, k)
 
     def opponents(self, query_id: str, k: int = 10) -> list[Match]:
         """The k training examples with the lowest scores below zero, lowest first."""
-        return list(self.opposing[self._row(query_id)][:k])
+        return self.opposing.matches(self._row(query_id), self.train_ids, k)
 
     def _row(self, query_id: str) -> int:
         if query_id not in self.query_ids:
@@ -140,81 +143,19 @@ class DocumentScores:
     loss: Scores
 
 
-class Whole:
-    """Takes tiles of scores in and holds them all.
-
-    Raises:
-        SettingError: there would be more than fit into memory.
-    """
-
-    def __init__(
-        self, query_ids: tuple[str, ...], train_ids: tuple[str, ...], *, measure: str
-    ) -> None:
-        if len(query_ids) * len(train_ids) > _MOST:
-            raise SettingError(
-                f"Scores of {len(query_ids):,} queries on {len(train_ids):,} examples are more "
-                f"than the {_MOST:,} that are held at once: use `ranking`, which keeps the "
-                "strongest of each query, or ask about fewer."
-            )
-        self._ids, self._measure = (query_ids, train_ids), measure
-        self._values = np.zeros((len(query_ids), len(train_ids)), dtype=np.float32)
-        self._steps = np.zeros(len(query_ids), dtype=np.float32)
-
-    def add(
-        self, rows: slice, values: npt.NDArray[np.float64], steps: npt.NDArray[np.float64]
-    ) -> None:
-        """Take in the scores of some queries, [row, train], and their steps."""
-        self._values[rows], self._steps[rows] = values, steps
-
-    def scores(self) -> Scores:
-        """All of them."""
-        return Scores(self._values, *self._ids, self._steps, self._measure)
-
-
-class Strongest:
-    """Takes tiles of scores in and keeps the strongest."""
-
-    def __init__(
-        self, query_ids: tuple[str, ...], train_ids: tuple[str, ...], *, k: int, measure: str
-    ) -> None:
-        check_count("k", k)
-        self._query_ids, self._train_ids = query_ids, train_ids
-        self._k, self._measure = min(k, len(train_ids)), measure
-        self._strongest: list[list[Match]] = []
-        self._opposing: list[list[Match]] = []
-        self._sum = np.zeros(len(train_ids))
-        self._highest = np.full(len(train_ids), -np.inf)
-        self._lowest = np.full(len(train_ids), np.inf)
-
-    def add(
-        self, rows: slice, values: npt.NDArray[np.float64], steps: npt.NDArray[np.float64]
-    ) -> None:
-        """Take in the scores of some queries, [row, train], in their order."""
-        part = Scores(
-            values.astype(np.float32),
-            self._query_ids[rows],
-            self._train_ids,
-            steps.astype(np.float32),
-        )
-        for row in range(len(values)):
-            self._strongest.append(part.strongest(row, self._k, sign=1.0))
-            self._opposing.append(part.strongest(row, self._k, sign=-1.0))
-        self._sum += values.sum(axis=0)
-        self._highest = np.maximum(self._highest, values.max(axis=0))
-        self._lowest = np.minimum(self._lowest, values.min(axis=0))
-
-    def ranking(self) -> Ranking:
-        """What was kept."""
-        return Ranking(
-            self._query_ids,
-            self._train_ids,
-            self._strongest,
-            self._opposing,
-            (self._sum / len(self._query_ids)).astype(np.float32),
-            self._highest.astype(np.float32),
-            self._lowest.astype(np.float32),
-            self._measure,
-        )
+def strongest_places(values: Floats, k: int, *, sign: float) -> npt.NDArray[np.int64]:
+    """Positions of the k strongest scores of a sign, strongest first; ties in their order."""
+    signed = sign * values
+    if k < len(signed):  # of those that tie with the k-th, the first ones
+        least = np.partition(signed, len(signed) - k)[len(signed) - k]
+        above = np.flatnonzero(signed > least)
+        level = np.flatnonzero(signed == least)[: k - len(above)]
+        places = np.sort(np.concatenate([above, level]))
+    else:
+        places = np.arange(len(signed))
+    order = places[np.argsort(-signed[places], kind="stable")]
+    found: npt.NDArray[np.int64] = order[signed[order] > 0]
+    return found
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,19 @@
-"""All benchmarks, one after another: `python -m benchmarks`."""
+"""All benchmarks, one after another: `python -m benchmarks`.
+
+The comparison with curvlinops runs in an environment of its own, since that package brings a
+torchvision that breaks others: name its Python in `CURVLINOPS_PYTHON` (it needs auditkit,
+curvlinops-for-pytorch and click), or the comparison is left out.
+"""
 
 from __future__ import annotations
 
+import os
+import subprocess
+
+import click
+
 from benchmarks import (
+    factors,
     leakage_influence,
     leakage_real,
     memorization_texts,
@@ -17,10 +28,24 @@ from benchmarks.memorization import __main__ as memorization
 from benchmarks.mirror import __main__ as mirror
 
 SCRIPTS = (
-    mislabel, memory, real_input, truth, lds, leakage, cost,
+    mislabel, memory, real_input, truth, lds, leakage, cost, factors,
     planted_leaks, leakage_influence, leakage_real, memorization,
     memorization_texts, mirror,
 )  # fmt: skip
 
-for script in SCRIPTS:
-    script.main([], standalone_mode=False)
+APART = "CURVLINOPS_PYTHON"
+
+
+def compare_curvature() -> None:
+    """The comparison with curvlinops, by the Python of its own environment."""
+    python = os.environ.get(APART)
+    if not python:
+        click.echo(f"benchmarks.curvature is left out: {APART} names no Python.", err=True)
+        return
+    subprocess.run([python, "-W", "ignore", "-m", "benchmarks.curvature"], check=True)
+
+
+if __name__ == "__main__":
+    compare_curvature()
+    for script in SCRIPTS:
+        script.main([], standalone_mode=False)

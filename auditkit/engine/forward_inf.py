@@ -32,6 +32,7 @@ from auditkit.choices import check_choice, check_number
 from auditkit.devices import check_device
 from auditkit.engine.advice import Advice, cheaper
 from auditkit.engine.calibration import check_sign, self_check
+from auditkit.engine.collecting import Strongest, Whole
 from auditkit.engine.cost import Cost
 from auditkit.engine.factors import FactorStore
 from auditkit.engine.holdout import hold_out
@@ -57,17 +58,7 @@ from auditkit.gradients import differentiable
 from auditkit.pool import Pool, Positions
 from auditkit.progress import SILENT, Progress
 from auditkit.results import SelfCheck
-from auditkit.scores import (
-    DocumentScores,
-    Evaluation,
-    Floats,
-    Holdout,
-    Planter,
-    Ranking,
-    Scores,
-    Strongest,
-    Whole,
-)
+from auditkit.scores import DocumentScores, Evaluation, Floats, Holdout, Planter, Ranking, Scores
 from auditkit.seeds import seeded
 from auditkit.subject import Recipe, Task
 

@@ -18,11 +18,12 @@ from pathlib import Path
 import click
 import torch
 
+from auditkit.truth import lds
 from benchmarks.attribution.case import Case, Floats
 from benchmarks.attribution.results import Cell, Results
 from benchmarks.attribution.running import METHODS, best, run
 from benchmarks.attribution.settings import SETTINGS
-from benchmarks.attribution.truth import CACHE, Truth, ground_truth, lds, trained_models
+from benchmarks.attribution.truth import CACHE, Truth, ground_truth, trained_models
 
 OUT = Path("benchmarks/results/attribution-lds.json")
 
@@ -30,8 +31,8 @@ OUT = Path("benchmarks/results/attribution-lds.json")
 def judge(scores: Floats, truth: Truth) -> Cell:
     """LDS by margin and by loss, and the standard error over queries."""
     found: Cell = {}
-    for measure in ("margin", "loss"):
-        each = lds(scores, truth, measure=measure)
+    for measure, halves in (("margin", truth.margin), ("loss", truth.loss)):
+        each = lds(scores, halves, resamples=1).per_query
         found[measure] = float(each.mean())
         found[f"{measure}, standard error"] = float(each.std(ddof=1) / len(each) ** 0.5)
     return found

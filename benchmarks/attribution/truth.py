@@ -4,7 +4,8 @@
 
 One file per experiment, resumed where it stands: which examples each subset holds, and the margin
 and loss of every query under every retrained network. Beside it lie the data and the networks
-trained on everything.
+trained on everything. `auditkit.truth.half_subsets` reads one measure off a retraining; both are
+wanted here, and every retraining has a seed of its own, so the loop over them stands here.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from safetensors.torch import load_file, save_file
-from scipy.stats import rankdata
 from torch import Tensor, nn
 
 from auditkit.truth import Halves, ceiling
@@ -30,20 +30,20 @@ MODELS = 5
 
 @dataclass(frozen=True)
 class Truth:
-    """Queries under networks retrained on halves, the mean over seeds.
+    """Queries under networks retrained on halves, by both measures of one retraining.
 
     Attributes:
-        members: bool [subset, train]; which examples a subset holds.
-        margins: float32 [subset, query]; log-odds of the query's label.
-        losses: float32 [subset, query].
-        within_reach: about the LDS by margin that perfect scores would have, given the noise of
-            training that is left in the mean over seeds.
+        margin: by the negative log-odds of the query's label.
+        loss: by its loss.
     """
 
-    members: npt.NDArray[np.bool_]
-    margins: Floats
-    losses: Floats
-    within_reach: float
+    margin: Halves
+    loss: Halves
+
+    @property
+    def within_reach(self) -> float:
+        """About the LDS by margin that perfect scores would have."""
+        return float(ceiling(self.margin))
 
 
 def halves(count: int, *, subsets: int, seed: int = 0) -> npt.NDArray[np.bool_]:
@@ -78,7 +78,7 @@ def ground_truth(setting: Setting, data: Data, *, cache: Path = CACHE) -> Truth:
             _write(file, members, runs)
             click.echo(f"{setting.name}: {count} of {len(missing)} networks retrained", err=True)
     return Truth(
-        members, runs["margins"].mean(0), runs["losses"].mean(0), _within_reach(members, runs)
+        _halves(members, -runs["margins"], "margin"), _halves(members, runs["losses"], "loss")
     )
 
 
@@ -100,32 +100,11 @@ def trained_models(
     return models
 
 
-def lds(scores: Floats, truth: Truth, *, measure: str = "margin") -> Floats:
-    """Linear datamodeling score of each query (Park et al. 2023, section 2), float32 [query].
-
-    Spearman's correlation, over subsets, of the sum of the scores of a subset's examples with how
-    the networks trained on it measure the query. Scores are positive for proponents, so the sum
-    stands for a high margin and a low loss.
-    """
-    actual = truth.margins if measure == "margin" else -truth.losses
-    predicted = scores.astype(np.float64) @ truth.members.T.astype(np.float64)
-    return _correlation(rankdata(predicted, axis=1), rankdata(actual.T, axis=1))
-
-
-def _correlation(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]) -> Floats:
-    """Pearson's correlation of the rows of two arrays; 0 where a row is constant."""
-    first = first - first.mean(1, keepdims=True)
-    second = second - second.mean(1, keepdims=True)
-    lengths = np.sqrt((first**2).sum(1) * (second**2).sum(1))
-    return ((first * second).sum(1) / np.maximum(lengths, 1e-12)).astype(np.float32)
-
-
-def _within_reach(members: npt.NDArray[np.bool_], runs: dict[str, Floats]) -> float:
-    """See `auditkit.truth.ceiling`."""
-    by_seed = -runs["margins"].transpose(1, 0, 2)
-    ids = [tuple(map(str, range(count))) for count in (by_seed.shape[2], members.shape[1])]
-    halves = Halves(members, by_seed.mean(1), by_seed, *ids, measure="margin")
-    return float(ceiling(halves))
+def _halves(members: npt.NDArray[np.bool_], runs: Floats, measure: str) -> Halves:
+    """Measures [seed, subset, query] as `auditkit.truth` has them."""
+    by_seed = runs.transpose(1, 0, 2)
+    queries, train = (tuple(map(str, range(n))) for n in (by_seed.shape[2], members.shape[1]))
+    return Halves(members, by_seed.mean(1), by_seed, queries, train, measure)
 
 
 def _write(file: Path, members: npt.NDArray[np.bool_], runs: dict[str, Floats]) -> None:

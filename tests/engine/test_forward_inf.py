@@ -437,7 +437,7 @@ def test_a_ranking_keeps_what_the_whole_scores_say(
 def test_too_many_scores_to_hold_are_refused(
     task: ClassificationTask, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("auditkit.scores._MOST", 100)
+    monkeypatch.setattr("auditkit.engine.collecting._MOST", 100)
     with pytest.raises(SettingError, match="use `ranking`"):
         ForwardINF(task, train=pool).influence(pool.subset([0]))
 
