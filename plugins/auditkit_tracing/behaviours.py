@@ -12,6 +12,15 @@ if TYPE_CHECKING:
     from auditkit.showing import PoolName
 
 
+_LONGEST = 90
+
+
+def quoted(text: str) -> str:
+    """A text in quotation marks, on one line and not too long."""
+    flat = " ".join(text.split())
+    return f"“{flat if len(flat) <= _LONGEST else flat[:_LONGEST] + '…'}”"
+
+
 @dataclass(frozen=True)
 class Query:
     """One query.

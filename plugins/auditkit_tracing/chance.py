@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 Positions = npt.NDArray[np.int64]
 
-SAMPLE = 512
+SAMPLE = 1_024
 """How many training examples are scored for each decoy."""
 
 _LENGTH = 4

@@ -81,10 +81,14 @@ def in_units(scores: Floats) -> Floats:
 def probabilities(values: Floats, chance: Floats) -> Floats:
     """The probability of each value that it is higher than chance would have it, [example].
 
+    Of values between which isotonic regression sees no difference, the probability is one minus the
+    expected number of those by chance over their number. Chance draws are few where values are
+    high, so one more is counted above all of them, and one more in each such group: nothing is
+    certain, and where little stands out, little is claimed.
+
     Args:
         values: what was measured.
-        chance: what chance gives; each weighs as much as makes all weigh as the values do. One more
-            is counted above all, so that nothing is certain.
+        chance: what chance gives; each weighs as much as makes all weigh as the values do.
     """
     from sklearn.isotonic import IsotonicRegression  # noqa: PLC0415 - slow to import
 
@@ -92,11 +96,13 @@ def probabilities(values: Floats, chance: Floats) -> Floats:
     top = max(values.max(), chance.max()) + 1.0
     every = np.concatenate([values, chance, [top]])
     by_chance = np.concatenate([np.zeros(len(values)), np.ones(len(chance) + 1)])
-    weights = np.where(by_chance == 1, weight, 1.0)
-    share = IsotonicRegression(increasing=False, out_of_bounds="clip").fit(
-        every, by_chance, sample_weight=weights
+    regression = IsotonicRegression(increasing=False, out_of_bounds="clip").fit(
+        every, by_chance, sample_weight=np.where(by_chance == 1, weight, 1.0)
     )
-    part = np.clip(share.predict(values), 0.0, 1.0)
-    odds = part / np.maximum(1 - part, 1e-12)
-    found: Floats = np.clip(1 - odds, 0.0, 1.0)
+    part = np.clip(regression.predict(values), 0.0, 1.0)
+    _, group, size = np.unique(np.round(part, 12), return_inverse=True, return_counts=True)
+    odds = part / np.maximum(1 - part, 1e-12) + weight / size[group]
+    order = np.argsort(values, kind="stable")
+    found = np.empty_like(values)
+    found[order] = np.maximum.accumulate(np.clip(1 - odds, 0.0, 1.0)[order])
     return found

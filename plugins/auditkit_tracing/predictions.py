@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from auditkit import Pool
 from auditkit.errors import SettingError, UsageError, did_you_mean
-from auditkit_tracing.behaviours import Asked, Query
+from auditkit_tracing.behaviours import Asked, Query, quoted
 from auditkit_tracing.settings import Context
 
 if TYPE_CHECKING:
@@ -213,10 +213,10 @@ def _says(seen: Seen, names: Sequence[str], place: int, target: int) -> str:
     """A query in words."""
     id_, predicted = seen.pool.ids[place], names[int(seen.predicted[place])]
     if seen.labels is None:
-        return f"{id_} is predicted {predicted!r}"
+        return f"{id_} is predicted {quoted(predicted)}"
     own = names[int(seen.labels[place])]
     if names[target] != predicted:
-        return f"{id_} has the label {own!r}, and is predicted {predicted!r}"
-    return f"{id_} is predicted {predicted!r}" + (
-        ", as it is labelled" if own == predicted else f", and its label is {own!r}"
+        return f"{id_} has the label {quoted(own)}, and is predicted {quoted(predicted)}"
+    return f"{id_} is predicted {quoted(predicted)}" + (
+        ", as it is labelled" if own == predicted else f", and its label is {quoted(own)}"
     )

@@ -100,18 +100,18 @@ def rows(traced: Traced) -> pl.DataFrame:
             (PROPONENT, score, traced.judged.score),
             (OPPONENT, -change, traced.judged.change),
         ):
-            eligible = np.flatnonzero((strength > 0) & ~itself[row])
+            outside = standing.units[row] * (1 if role == PROPONENT else -1) > 0
+            eligible = np.flatnonzero((strength > 0) & outside & ~itself[row])
             order_ = eligible[np.argsort(-strength[eligible], kind="stable")][:keep]
             taken = {one["whole"] for one in made if one["query_id"] == group}
             best = [own for own in order_.tolist() if own not in taken]
             for place, own in enumerate(best, start=1):
-                sign = 1 if role == PROPONENT else -1
                 likely = standing.probability
                 made.append(
                     {
                         "whole": own,
                         "example_id": _window(traced, row, own),
-                        "score": sign * abs(float(standing.units[row, own])),
+                        "score": float(standing.units[row, own]),
                         "probability": None if likely is None else float(likely[row, own]),
                         "query_id": group,
                         "role": role,

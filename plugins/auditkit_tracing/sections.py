@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from auditkit import AuditResult, Figure, Gallery, GalleryRow, Mark, Section, Shown
+from auditkit_tracing.behaviours import quoted
 from auditkit_tracing.confirmation import confirmation
 from auditkit_tracing.groups import SIGNIFICANT
 from auditkit_tracing.results import OPPONENT, OVERLAP, PROPONENT
@@ -17,7 +18,7 @@ from auditkit_tracing.retrieval import BM25, EMBEDDING
 SHOWN = 8
 """So many behaviours have a section of their own."""
 
-_PROPONENTS, _OPPONENTS, _QUERIES = 8, 4, 6
+_PROPONENTS, _OPPONENTS, _QUERIES, _DRAWN = 8, 4, 6, 3
 
 
 def sections(result: AuditResult) -> Sequence[Section]:
@@ -28,7 +29,7 @@ def sections(result: AuditResult) -> Sequence[Section]:
     made += [_behaviour(result, name, names) for name in names[:SHOWN]]
     if "groups" in result.tables:
         made.append(_groups(result, names))
-    made.append(_retrieval(result, names))
+    made += [_retrieval(result, names), _spread(result, names)]
     if "confirm" in result.tables:
         made.append(confirmation(result))
     return made
@@ -70,7 +71,6 @@ def _behaviour(result: AuditResult, name: str, names: Sequence[str]) -> Section:
         title="The behaviour, and what taught it" if len(names) == 1 else f"Behaviour {name}",
         paragraphs=tuple(_paragraphs(result, own)),
         galleries=tuple(_galleries(result, own, name)),
-        figures=(_figure(result, name),),
     )
 
 
@@ -97,7 +97,8 @@ def _asked(row: dict[str, object]) -> str:
         return f"{row['says']}, with a probability of {probability:.2g}."
     wrote = "the model itself wrote" if row["written_by_model"] else "the model was asked about"
     return (
-        f"Given {row['prompt']!r}, {wrote} {str(row['completion']).strip()!r}; its probability is "
+        f"Given {quoted(str(row['prompt']))}, {wrote} {quoted(str(row['completion']))}; its "
+        "probability is "
         f"{probability:.2g}, {row['probability_per_token']:.2g} per token."
     )
 
@@ -166,17 +167,35 @@ def _ordinal(number: int) -> str:
     return f"{number:,}{'th' if 10 <= number % 100 <= 20 else ending}"
 
 
+def _spread(result: AuditResult, names: Sequence[str]) -> Section:
+    """How far scores stand out from chance."""
+    count = result.summary["decoys traced for chance"]
+    return Section(
+        "How far the scores stand out",
+        paragraphs=(
+            f"What is chance was measured with {count} decoys: behaviours of the same kind that "
+            "nothing taught, put together from parts of different training examples. A score is "
+            "in units of the spread of all training examples' scores for its behaviour. To stand "
+            "out is to have more to do with the behaviour than training examples have with such "
+            "decoys: that is not yet to state it, nor to be its only cause.",
+        ),
+        figures=tuple(_figure(result, name) for name in names[:_DRAWN]),
+    )
+
+
 def _figure(result: AuditResult, name: str) -> Figure:
     """How many examples have which score, beside chance."""
     frame = result.tables["spread"].filter(pl.col("query_id") == name)
-    scale = alt.Scale(type="symlog")
+    frame = frame.with_columns(none=pl.lit(0))
+    scale = alt.Scale(type="symlog", nice=False)
     bars = (
         alt.Chart(frame)
         .mark_bar(cornerRadiusEnd=0)
         .encode(
             x=alt.X("from:Q", title="score, in units of the spread"),
             x2="to:Q",
-            y=alt.Y("examples:Q", title="training examples", scale=scale),
+            y=alt.Y("none:Q", title="training examples", scale=scale),
+            y2="examples:Q",
         )
     )
     line = (
@@ -187,8 +206,8 @@ def _figure(result: AuditResult, name: str) -> Figure:
     drawn = bars + line if frame["by_chance"].to_numpy().any() else bars
     return Figure(
         drawn.properties(width=520, height=180),
-        "Scores of all training examples for this behaviour; dashed, how many would have such a "
-        "score by chance. What is far to the right of chance stands out.",
+        f"Scores of all training examples for {name}; dashed, how many would have such a score by "
+        "chance. What is far to the right of chance stands out.",
     )
 
 

@@ -53,7 +53,7 @@ class TracingSettings(Settings):
         description="How many proponents, and as many opponents, the findings keep per behaviour.",
     )
     threshold: float = Field(
-        default=0.9,
+        default=0.8,
         gt=0,
         lt=1,
         description="Probability of standing out from which on a training example is flagged.",

@@ -10,7 +10,7 @@ import numpy as np
 
 from auditkit import Pool, TextPreview
 from auditkit.errors import SettingError, UsageError, did_you_mean
-from auditkit_tracing.behaviours import Asked, Query
+from auditkit_tracing.behaviours import Asked, Query, quoted
 from auditkit_tracing.prompts import Prompt, read_prompts
 from auditkit_tracing.settings import Context
 from auditkit_tracing.tokens import Tokenized, check_length, prompt_tokens, tokenized
@@ -57,10 +57,11 @@ def asked(context: Context) -> Asked:
         )
     pool = _pool(prompts, found, task, pad=_pad(context.subject.train))
     logs = log_probabilities(context, pool, [len(own.completion) for own in found])
+    follows = "answered" if task.form == "seq2seq" else "followed by"
     queries = [
         Query(
             group=TOGETHER if settings.together else prompt.group,
-            says=f"{prompt.prompt!r} is followed by {own.text.strip()!r}",
+            says=f"{quoted(prompt.prompt)} is {follows} {quoted(own.text)}",
             probability=float(np.exp(log)),
             per_token=float(np.exp(log / len(own.completion))),
             prompt=prompt.prompt,
@@ -129,7 +130,7 @@ def _own_queries(context: Context) -> Asked:
         queries.append(
             Query(
                 group=TOGETHER if context.settings.together else pool.ids[place],
-                says=f"query {pool.ids[place]}" + (f": {text[:200]!r}" if text else ""),
+                says=f"{quoted(text)} ends as it does" if text else f"{pool.ids[place]} is written",
                 probability=float(np.exp(log)),
                 per_token=float(np.exp(log / count)),
                 completion=text,

@@ -1,0 +1,115 @@
+"""The audit from Python, on subjects of several kinds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from auditkit_tracing import TracingAudit
+from torch import nn
+
+import auditkit
+from auditkit import Documents, LanguageModelTask, Pool, Recipe, Subject
+from auditkit.errors import SettingError, UsageError
+from auditkit.testing import check_audit, tiny_subject
+
+
+def test_it_fits_in() -> None:
+    check_audit(TracingAudit)
+
+
+def test_mappings_and_labels_that_are_asked_about(tmp_path: Path) -> None:
+    whole = tiny_subject(examples=80, queries=12, epochs=4)
+    assert whole.queries is not None
+
+    class Rows:
+        def __init__(self, pool: Pool) -> None:
+            self.pool = pool
+
+        def __len__(self) -> int:
+            return len(self.pool)
+
+        def __getitem__(self, position: int) -> object:
+            inputs, label = self.pool[position]  # type: ignore[misc]
+            return {"image": inputs, "label": label}
+
+    subject = replace(
+        whole,
+        train=Pool(Rows(whole.train), ids=whole.train.ids),
+        queries=Pool(Rows(whole.queries), ids=whole.queries.ids),
+    )
+    name = whole.queries.ids[3]
+    for about in ("prediction", "label"):
+        run = auditkit.run(
+            "tracing", subject, out=tmp_path,
+            settings={"query": (name,), "about": about, "decoys": 2},
+        )  # fmt: skip
+        assert set(run.findings.frame["query_id"]) == {name}
+
+
+def test_queries_together_are_one_behaviour(tmp_path: Path) -> None:
+    subject = tiny_subject(examples=80, queries=12, epochs=4)
+    assert subject.queries is not None
+    run = auditkit.run(
+        "tracing", subject, out=tmp_path,
+        settings={"query": subject.queries.ids[:3], "together": True, "decoys": 2},
+    )  # fmt: skip
+    assert run.findings.frame["query_id"].unique().to_list() == ["all queries"]
+    assert run.record.summary["queries"] == 3
+    assert run.record.settings["query"] == subject.queries.ids[:3]
+
+
+class Bigrams(nn.Module):
+    """Scores of the next token from the last one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(9, 8)
+        self.inner, self.head = nn.Linear(8, 8), nn.Linear(8, 9)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.head(torch.tanh(self.inner(self.table(tokens))))
+        return found
+
+
+@pytest.fixture
+def bigrams() -> Subject:
+    random = np.random.default_rng(0)
+    rows = [random.integers(0, 9, 6).tolist() for _ in range(30)]
+    torch.manual_seed(0)
+    return Subject(
+        task=LanguageModelTask(Bigrams()),
+        train=Pool(Documents(rows), metadata=pl.DataFrame({"source": ["a", "b", "c"] * 10})),
+        queries=Pool(Documents(rows[:3], prompts=[4, 4, 4]), ids=["x", "y", "z"]),
+        recipe=Recipe(learning_rate=0.01, epochs=2),
+    )
+
+
+def test_a_language_model_of_ones_own_with_its_own_queries(
+    bigrams: Subject, tmp_path: Path
+) -> None:
+    run = auditkit.run(
+        "tracing", bigrams, out=tmp_path, settings={"by": "source", "confirm": True,
+        "confirm_count": 2, "confirm_seeds": 1}
+    )  # fmt: skip
+    assert set(run.findings.frame["query_id"]) == {"x", "y", "z"}
+    assert any("Tokens are not marked" in note.text for note in run.record.notes)
+    only = auditkit.run("tracing", bigrams, out=tmp_path, settings={"query": ("y",), "decoys": 0})
+    assert set(only.findings.frame["query_id"]) == {"y"}
+    assert only.findings.frame["probability"].is_null().all()
+    assert any("No decoys were traced" in note.text for note in only.record.notes)
+    loss = auditkit.run("tracing", bigrams, out=tmp_path, settings={"measure": "loss"})
+    assert "marks" not in loss.record.tables
+
+
+def test_what_such_a_subject_lacks_is_said(bigrams: Subject, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="the task has no tokenizer"):
+        auditkit.run("tracing", bigrams, out=tmp_path, settings={"prompt": "the sea"})
+    with pytest.raises(SettingError, match="'w', which is the id of none of the 3 queries"):
+        auditkit.run("tracing", bigrams, out=tmp_path, settings={"query": ("w",)})
+    with pytest.raises(UsageError, match="Nothing was asked about"):
+        auditkit.run("tracing", replace(bigrams, queries=None), out=tmp_path)

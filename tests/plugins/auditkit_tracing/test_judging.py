@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from auditkit_tracing.chance import Chance
+from auditkit_tracing.judging import in_units, judge, probabilities
+from auditkit_tracing.measuring import Measured
+
+
+def test_units_are_those_of_the_spread() -> None:
+    scores = np.random.default_rng(0).normal(3.0, 2.0, (2, 4_000))
+    units = in_units(scores)
+    np.testing.assert_allclose(np.median(units, axis=1), 0, atol=1e-9)
+    np.testing.assert_allclose(units.std(axis=1), 1, atol=0.05)
+    np.testing.assert_allclose(in_units(7 * scores + 1), units)
+
+
+def test_scores_that_are_mostly_alike_have_units_all_the_same() -> None:
+    scores = np.zeros((1, 100))
+    scores[0, 3] = 5.0
+    assert in_units(scores)[0].argmax() == 3
+    assert np.isfinite(in_units(scores)).all()
+    assert not in_units(np.ones((1, 5))).any()
+
+
+def test_probabilities_are_calibrated_where_chance_is_known() -> None:
+    random = np.random.default_rng(1)
+    claims, truths = [], []
+    for _ in range(30):
+        chance = random.normal(0, 1, 8_000)
+        real = random.random(2_000) < 0.02
+        values = np.where(real, random.normal(4, 1, 2_000), random.normal(0, 1, 2_000))
+        found = probabilities(values, chance)
+        sure = found >= 0.5
+        claims.append(found[sure])
+        truths.append(real[sure])
+    claimed, right = np.concatenate(claims), np.concatenate(truths)
+    assert len(claimed) > 500
+    assert abs(claimed.mean() - right.mean()) < 0.07
+
+
+def test_nothing_stands_out_where_all_is_chance() -> None:
+    random = np.random.default_rng(2)
+    flagged = 0
+    for _ in range(50):
+        found = probabilities(random.standard_t(2, 1_000), random.standard_t(2, 4_000))
+        flagged += int((found >= 0.9).any())
+    assert flagged <= 5
+
+
+def test_nothing_is_certain_and_higher_is_never_less_likely() -> None:
+    values = np.array([1.0, 2.0, 50.0])
+    found = probabilities(values, np.linspace(-3, 3, 30))
+    assert found[2] < 1
+    assert (np.diff(found) >= 0).all()
+
+
+def test_opponents_are_judged_on_the_other_side() -> None:
+    scores = np.concatenate([np.random.default_rng(3).normal(0, 1, 400), [40.0, -40.0]])[None]
+    by_chance = np.random.default_rng(4).normal(0, 1, 4_000)
+    measured = Measured(scores, scores, np.zeros_like(scores, dtype=np.int64))
+    judged = judge(measured, Chance(by_chance, by_chance, behaviours=8, examples=402))
+    assert judged.score.probability is not None
+    assert judged.change.probability is not None
+    assert judged.score.probability[0, 400] == judged.score.probability[0].max() > 0.7
+    assert judged.change.probability[0, 401] == judged.change.probability[0].max() > 0.7
+    assert judged.change.probability[0, 400] == pytest.approx(0, abs=0.05)
+
+
+def test_without_decoys_there_are_no_probabilities() -> None:
+    scores = np.arange(5.0)[None]
+    measured = Measured(scores, scores, np.zeros((1, 5), dtype=np.int64))
+    empty = Chance(np.zeros(0), np.zeros(0), behaviours=0, examples=5)
+    for chance in (None, empty):
+        judged = judge(measured, chance)
+        assert judged.score.probability is None
+        assert judged.change.probability is None

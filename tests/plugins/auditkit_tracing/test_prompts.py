@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from auditkit_tracing.prompts import Prompt, read_prompts
+from auditkit_tracing.settings import TracingSettings
+
+from auditkit.errors import SettingError
+
+
+def test_nothing_is_asked_by_default() -> None:
+    assert read_prompts(TracingSettings()) == []
+
+
+def test_a_prompt_from_the_command_line() -> None:
+    settings = TracingSettings(prompt="the sea is", completion="blue")
+    assert read_prompts(settings) == [Prompt("prompt", "the sea is", "blue", "prompt")]
+
+
+def test_lines_of_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "queries.jsonl"
+    path.write_text(
+        '{"prompt": "a", "completion": null, "other": [1]}\n\n'
+        '{"prompt": "b", "completion": "c", "id": "x", "group": "g"}\n'
+    )
+    assert read_prompts(TracingSettings(queries=path)) == [
+        Prompt("line-1", "a", None, "line-1"),
+        Prompt("x", "b", "c", "g"),
+    ]
+
+
+def test_a_file_and_a_prompt_are_too_much(tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match="put all into the file"):
+        read_prompts(TracingSettings(queries=tmp_path / "q.jsonl", prompt="a"))
