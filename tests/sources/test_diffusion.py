@@ -264,7 +264,9 @@ def test_images_of_another_size_or_colour_are_refused(grey: Path, tmp_path: Path
     train = write_images(tmp_path / "train", ["0.png", "1.png"])
     large = write_images(tmp_path / "large", ["g.png"], shape=(9, 8))
     colour = write_images(tmp_path / "colour", ["g.png"], shape=(8, 8, 3))
-    with pytest.raises(PoolError, match=r"'g\.png' is 8 by 9 pixels and grey makes images of 8 by 8"):
+    with pytest.raises(
+        PoolError, match=r"'g\.png' is 8 by 9 pixels and grey makes images of 8 by 8"
+    ):
         load(str(train), options(grey, large))
     with pytest.raises(PoolError, match=r"'g\.png' is in colour and grey makes grey images"):
         load(str(train), options(grey, colour / "g.png"))
