@@ -39,6 +39,10 @@ class Requirements:
     language: bool = False
     """Whether the audit takes language models: the command then has `--model DIR`."""
 
+    diffusion: bool = False
+    """Whether the audit takes diffusion models, and queries are images they made: the command then
+    has `--model DIR`, `--query PATH`, `--class NAME` and `--prompt TEXT`."""
+
     labels: Literal["required", "optional"] = "required"
     """Whether an evaluation set that is read from files must have labels."""
 
@@ -66,9 +70,10 @@ class Requirements:
                 f'define `outputs` and set `likelihood = "{wanted[0]}"`.'
             )
         if self.queries == "required" and subject.queries is None:
+            path = "--query PATH" if self.diffusion else "a second path"
             raise UsageError(
                 f"The {audit} audit needs queries and the subject has none: give "
-                "`Subject(queries=...)` or a second path."
+                f"`Subject(queries=...)` or {path}."
             )
 
 

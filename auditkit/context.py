@@ -61,6 +61,7 @@ class Engine(Protocol):
         rise: float = 0.1,
         relative: bool = False,
         update: UpdateSettings | None = None,
+        task: Task | None = None,
     ) -> Engine:
         """An engine on the same models and curvature with other settings, as `ForwardINF` has."""
 

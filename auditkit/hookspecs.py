@@ -50,7 +50,12 @@ class SourceOptions:
         model: whether a model is to be trained where the data comes without one; if not, folders
             may be flat, labels may be missing, and the subject has no task.
         unlabelled: whether the second path may hold examples without labels.
-        checkpoint: the local folder of a language model that was trained on the subject's texts.
+        checkpoint: the local folder of a language model that was trained on the subject's texts,
+            or of a diffusion model that was trained on its images.
+        diffusion: whether that is a diffusion model.
+        generated: images that it made, or folders of them.
+        condition: the class that it was told for these.
+        prompt: the prompt that it was given for these.
         seed: for the model that is trained where the data comes without one.
         device: torch's name of the device to train it on.
         batch_size: None lets the source choose.
@@ -67,6 +72,10 @@ class SourceOptions:
     model: bool = True
     unlabelled: bool = False
     checkpoint: Path | None = None
+    diffusion: bool = False
+    generated: tuple[Path, ...] = ()
+    condition: str | None = None
+    prompt: str | None = None
     seed: int = 0
     device: str = "cpu"
     batch_size: int | None = None

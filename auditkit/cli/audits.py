@@ -16,6 +16,7 @@ from auditkit.cli.options import (
     FILE,
     FOLDER,
     RunOptions,
+    diffusion_options,
     given_settings,
     run_options,
     setting_options,
@@ -41,7 +42,7 @@ def audit_command(audit: AuditClass) -> click.Command:
     parameters: list[click.Parameter] = [click.Argument(["subject"])]
     needs = audit.requirements
     by_path = needs.second == "evaluation"
-    if needs.queries != "unused" and by_path:
+    if needs.queries != "unused" and by_path and not needs.diffusion:
         parameters.append(click.Argument(["evaluation"], type=FILE, required=False))
     parameters += setting_options(audit)
     if needs.queries != "unused" and not by_path:
@@ -70,6 +71,8 @@ def audit_command(audit: AuditClass) -> click.Command:
                 help="The local folder of the language model that was trained on SUBJECT's texts.",
             )
         )
+    if needs.diffusion:
+        parameters += diffusion_options()
     parameters += [*subject_options(), *run_options(audit.fail_on), *voice_parameters()]
 
     @click.pass_context
@@ -96,6 +99,7 @@ def _run(ctx: click.Context, audit: AuditClass, values: Mapping[str, object]) ->
         source = replace(
             _source_options(values, options, progress),
             unlabelled=audit.requirements.labels == "optional",
+            diffusion=audit.requirements.diffusion,
         )
         subject = registry.load_subject(str(values["subject"]), source)
     run = run_audit(
@@ -182,7 +186,7 @@ def _source_options(
         value = values.get(name)
         return value if isinstance(value, Path) else None
 
-    drop = values["drop"]
+    drop, generated = values["drop"], values.get("generated")
     return SourceOptions(
         evaluation=path("evaluation"),
         label=text("label"),
@@ -193,6 +197,9 @@ def _source_options(
         trusted=path("trusted"),
         model=not values.get("no_model", False),
         checkpoint=path("model"),
+        generated=generated if isinstance(generated, tuple) else (),
+        condition=text("condition"),
+        prompt=text("prompt"),
         seed=options.seed,
         device=options.device,
         batch_size=options.batch_size,

@@ -112,6 +112,25 @@ def subject_options() -> list[click.Parameter]:
     ]  # fmt: skip
 
 
+def diffusion_options() -> list[click.Parameter]:
+    """How a diffusion model, and what it made, are read from files."""
+    return [
+        click.Option(
+            ["--model"], type=FOLDER, metavar="DIR",
+            help="The local folder of the diffusion model that was trained on SUBJECT's images.",
+        ),
+        click.Option(
+            ["--query", "generated"], type=FILE, metavar="PATH", multiple=True,
+            help="A generated image, or a folder of them; may be given several times.",
+        ),
+        click.Option(
+            ["--class", "condition"], metavar="NAME",
+            help="The class of the generated images; default: the name of the folder they are in.",
+        ),
+        click.Option(["--prompt"], metavar="TEXT", help="The prompt of the generated images."),
+    ]  # fmt: skip
+
+
 def setting_options(audit: AuditClass) -> list[click.Parameter]:
     """An option for each of the audit's settings: type, default and help are the setting's own."""
     declared: Mapping[str, FieldInfo] = audit.settings.model_fields

@@ -81,7 +81,8 @@ class ForwardINF:
         measure: what the query asks about; `auto` is the task's own measure.
         train_measure: what is read off the training examples; `auto` is the loss, since the loss is
             what they pulled the weights by. `tokens`: the largest change of the margin of a
-            document's tokens, for language models.
+            document's tokens, for language models. `outputs`: the mean square of how far the
+            example's outputs move, which has no sign.
         pull: how hard a training example is taken to pull. `trained`: by the slope of its loss
             under the trained model, as an influence function has it. `held-out`: by the geometric
             mean of that and of its slope under models that did not train on it, which takes one

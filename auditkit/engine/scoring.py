@@ -19,6 +19,7 @@ from torch import Tensor
 from auditkit.engine.advice import Advice
 from auditkit.engine.cost import Cost, cost
 from auditkit.engine.models import Models, Weighed
+from auditkit.engine.output_response import output_changes
 from auditkit.engine.passes import LocalExecutor
 from auditkit.engine.per_example import Reader
 from auditkit.engine.products import own_products, products, query_directions
@@ -142,6 +143,8 @@ class Scoring:
             return self._by_products(one, queries, rows, pool)
         if self.sides.by_token:
             return self._by_tokens(one, queries, rows, pool)
+        if self.sides.by_outputs:
+            return self._by_outputs(one, queries, rows, pool)
         responses = Responses(
             self.sides.train,
             one.model,
@@ -189,6 +192,16 @@ class Scoring:
         steps = [own.step for own in updates]
         lengths = torch.tensor(steps, dtype=torch.float64)
         return moved.double() / lengths[:, None] / len(self.train), steps
+
+    def _by_outputs(
+        self, one: Weighed, queries: Pool, rows: list[Positions], pool: Pool
+    ) -> tuple[Tensor, list[float]]:
+        updates = self._updates.of(one, queries, rows, length=True, advice=self.advice)
+        weights = [own.moved(one.model) for own in updates]
+        found = output_changes(self.task, one.model, pool, weights, executor=self._executor)
+        steps = [own.step for own in updates]
+        lengths = torch.tensor(steps, dtype=torch.float64)
+        return found.double() / lengths[:, None].square() / len(self.train), steps
 
     def _tokens(self, one: Weighed, pool: Pool) -> tuple[TokenResponses, list[Tensor]]:
         """What measures tokens under one model, and their unmoved measures, taken once."""

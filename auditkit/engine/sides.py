@@ -23,8 +23,9 @@ Measure: TypeAlias = Literal["auto", "loss", "margin", "squared-norm"]
 """What is measured: `auto` is the task's own measure (margin) of a query, and the loss of a
 training example. `squared-norm` is one of diffusion models."""
 
-TrainMeasure: TypeAlias = Literal["auto", "loss", "margin", "squared-norm", "tokens"]
-"""What is read off a training example: a measure of it, or the largest change of its tokens'."""
+TrainMeasure: TypeAlias = Literal["auto", "loss", "margin", "squared-norm", "tokens", "outputs"]
+"""What is read off a training example: a measure of it, the largest change of its tokens', or how
+far its outputs move."""
 
 Pull: TypeAlias = Literal["trained", "held-out"]
 """How hard a training example is taken to pull; see `ForwardINF`."""
@@ -44,6 +45,7 @@ class Sides:
         relative: whether scores are divided by the root of each example's own influence.
         pull: gives what each example of a pool weighs, [example]; None where the measure says it.
         by_token: whether an example's response is the largest of its tokens'.
+        by_outputs: whether it is how far its outputs move.
     """
 
     query: Function
@@ -55,6 +57,7 @@ class Sides:
     relative: bool = False
     pull: Callable[[Pool], Tensor] | None = None
     by_token: bool = False
+    by_outputs: bool = False
 
 
 def make_sides(
@@ -98,6 +101,15 @@ def make_sides(
         )
     if train_measure == "tokens":
         return _by_token(
+            task,
+            query=measure_function(task, measure, default=task.measure),
+            response=response,
+            rise=rise,
+            update=update or ONE_STEP,
+            relative=relative,
+        )
+    if train_measure == "outputs":
+        return _by_outputs(
             task,
             query=measure_function(task, measure, default=task.measure),
             response=response,
@@ -156,6 +168,32 @@ def _by_token(
         rise=rise,
         update=update,
         by_token=True,
+    )
+
+
+def _by_outputs(
+    task: Task,
+    *,
+    query: Function,
+    response: Response,
+    rise: float,
+    update: UpdateSettings,
+    relative: bool,
+) -> Sides:
+    if not task.has_outputs or task.likelihood == "tokens" or response != "finite" or relative:
+        raise SettingError(
+            f'train_measure is "outputs" with response {response!r} and relative={relative} on a '
+            f"{type(task).__name__}: it needs a task that defines `outputs`, a table of them, "
+            "finite responses, and scores that are not relative."
+        )
+    return Sides(
+        query=query,
+        train=task.loss,
+        train_name="outputs",
+        response=response,
+        rise=rise,
+        update=update,
+        by_outputs=True,
     )
 
 

@@ -34,7 +34,11 @@ __all__ = ["load"]
 _UNSAFE_SUFFIXES = (".pkl", ".pickle", ".joblib", ".dill", ".pt", ".pth", ".bin", ".ckpt")
 _ARRAY_SUFFIXES = (".npy", ".npz")
 
+_FLAGS = {"checkpoint": "model", "generated": "query", "condition": "class"}
+"""Options that are called otherwise on the command line."""
+
 _ALL_OPTIONS = ("label", "id", "text", "drop", "embeddings", "trusted", "evaluation")
+_DIFFUSION_OPTIONS = ("checkpoint", "generated", "condition", "prompt")
 _OBJECT_REASON = (
     "the subject is a Python object, which says all of that itself: leave the option out, and set "
     "`Subject(train=..., queries=...)` in the code"
@@ -56,7 +60,8 @@ def load(reference: str, options: SourceOptions, *, progress: Progress = SILENT)
         DataError: the data cannot be read or audited; the message says which part.
     """
     if is_object_reference(reference):
-        _refuse(options, _ALL_OPTIONS, reason=_OBJECT_REASON)
+        more = _DIFFUSION_OPTIONS if options.diffusion else ()
+        _refuse(options, (*_ALL_OPTIONS, *more), reason=_OBJECT_REASON)
         found = load_object(reference)
         return found if options.model else replace(found, task=None)
     if options.trusted is not None and options.evaluation is not None:
@@ -75,8 +80,10 @@ def load(reference: str, options: SourceOptions, *, progress: Progress = SILENT)
             options, ("embeddings", "checkpoint"), reason="--no-model too: leave one of them out"
         )
         return load_plain(path, options, progress=progress)
-    if options.checkpoint is not None:
-        return _language(path, options)
+    if options.diffusion or options.checkpoint is not None:
+        return (
+            _diffusion(path, options, progress) if options.diffusion else _language(path, options)
+        )
     if options.embeddings:
         from auditkit.sources.embeddings import load_embeddings  # noqa: PLC0415 - imports torch
 
@@ -108,6 +115,25 @@ def _language(path: Path, options: SourceOptions) -> Subject:
     return load_language(path, options)
 
 
+def _diffusion(path: Path, options: SourceOptions, progress: Progress) -> Subject:
+    """Images, the diffusion model that was trained on them, and what it made."""
+    from auditkit.sources.diffusion import load_diffusion  # noqa: PLC0415 - imports torch
+
+    _refuse(
+        options,
+        ("label", "id", "drop", "embeddings"),
+        reason="a diffusion model is trained on a folder of images: leave it out",
+    )
+    if not path.is_dir():
+        raise SubjectReferenceError(
+            f"{path.name} is no folder: give the folder of the images that the diffusion model was "
+            "trained on, or the place of a subject in Python as file.py:name."
+        )
+    for generated in options.generated:
+        existing(str(generated))
+    return load_diffusion(path, options, progress=progress)
+
+
 def existing(reference: str) -> Path:
     """The path, if there is something there.
 
@@ -135,7 +161,8 @@ def existing(reference: str) -> Path:
 def _refuse(options: SourceOptions, names: tuple[str, ...], *, reason: str) -> None:
     given = [name for name in names if getattr(options, name)]
     if given:
-        raise SettingError(f"--{given[0]} was given, and {reason}.")
+        flag = _FLAGS.get(given[0], given[0])
+        raise SettingError(f"--{flag} was given, and {reason}.")
 
 
 def _unknown_file(path: Path) -> UsageError | UnreadableError:

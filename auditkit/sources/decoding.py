@@ -103,7 +103,7 @@ def decode(
     with progress.step("reading images", len(files)) as step:
         for place, file in enumerate(files):
             step.advance()
-            image = _read(file)
+            image = read_image(file)
             if image is None:
                 continue
             resized = resized or image.size != target
@@ -160,7 +160,7 @@ def _opened(file: FolderFile) -> Iterator[Image.Image]:
             raise ValueError(str(warning)) from warning
 
 
-def _read(file: FolderFile) -> Image.Image | None:
+def read_image(file: FolderFile) -> Image.Image | None:
     """The image upright, in mode L if it is grey, else RGB; None if it cannot be read."""
     try:
         with _opened(file) as opened:

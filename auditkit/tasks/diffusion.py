@@ -11,6 +11,7 @@ import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -100,6 +101,7 @@ class DiffusionTask(Task):
         self.timesteps, self.noises, self.seed = timesteps, noises, seed
         self.encoder = encoder
         self._wanted = wants_condition(model)
+        self._latents: WeakKeyDictionary[Pool, Latents] = WeakKeyDictionary()
 
     @property
     def draws(self) -> int:
@@ -130,6 +132,7 @@ class DiffusionTask(Task):
             encoder=self.encoder,
             class_names=self.class_names,
         )
+        other._latents = self._latents
         return other
 
     def prepared(self, pool: Pool, *, device: torch.device) -> Pool:
@@ -144,11 +147,9 @@ class DiffusionTask(Task):
         keys = keys_of(pool.ids, seed=self.seed)
         dataset: SizedDataset = pool.dataset
         if self.encoder is not None:
-            parts = []
-            for start in range(0, len(pool), _ENCODED):
-                batch = collate(pool, every(pool)[start : start + _ENCODED], device=device)
-                parts.append([part.cpu() for part in self._images(batch)])
-            dataset = Latents(*(torch.cat(own) for own in zip(*parts, strict=True)))
+            if pool not in self._latents:
+                self._latents[pool] = self._all_encoded(pool, device=device)
+            dataset = self._latents[pool]
         source = Pool(dataset, ids=pool.ids)
         with_keys = WithKeys(source, keys, condition=self._wanted, task=type(self).__name__)
         return Pool(with_keys, ids=pool.ids)
@@ -250,6 +251,13 @@ class DiffusionTask(Task):
             noise = normal(own[2], own[3], images.shape[1:]).to(images)
             times = times_of(self.schedule, own[3] // self.noises, self.timesteps)
             yield _Draws(count, own[0], own[1], times, noise)
+
+    def _all_encoded(self, pool: Pool, *, device: torch.device) -> Latents:
+        parts = []
+        for start in range(0, len(pool), _ENCODED):
+            batch = collate(pool, every(pool)[start : start + _ENCODED], device=device)
+            parts.append([part.cpu() for part in self._images(batch)])
+        return Latents(*(torch.cat(own) for own in zip(*parts, strict=True)))
 
     def _images(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The images of a batch as the denoiser takes them, and their condition."""
