@@ -131,22 +131,24 @@ def _answer(findings: Findings, leaning: int, scores: Scores, check: Reference) 
             f"{examples:,} training images for {count:,} {asked} are not to be trusted."
         )
     first = findings.frame.row(0, named=True)
-    strongest = (
-        f"the strongest single influence is that of {first['example_id']} on {first['query_id']} "
-        f"({first['score']:.1f} standard deviations above the mean of all {examples:,})"
-    )
-    if not leaning:
-        none = "The generated image leans" if count == 1 else f"None of {count:,} {asked} leans"
+    image, query = first["example_id"], first["query_id"]
+    single = findings.flagged.height
+    if count == 1 and leaning:
+        images = "one training image" if single == 1 else f"{single:,} single training images"
+        return f"The generated image leans on {images}, most of all on {image}."
+    if count == 1:
         return (
-            f"{none} on single training images as training images lean on themselves; {strongest}."
-            if count > 1
-            else f"The generated image leans on many training images and on none alone; "
-            f"{strongest}."
+            f"The generated image leans on none of {examples:,} training images alone; the "
+            f"strongest is {image}."
         )
-    leans = "leans" if leaning == 1 else "lean"
+    if not leaning:
+        return (
+            f"None of {count:,} generated images leans on a training image alone; the strongest of "
+            f"{examples:,} is {image}, for {query}."
+        )
     return (
-        f"{leaning:,} of {count:,} {asked} {leans} on single training images about as strongly as "
-        f"training images lean on themselves; {strongest}."
+        f"{leaning:,} of {count:,} generated images {'leans' if leaning == 1 else 'lean'} on "
+        f"single training images, most of all {query} on {image}."
     )
 
 

@@ -13,6 +13,8 @@ _IMAGES = 12
 """Generated images whose galleries are shown."""
 
 _FIRST = 8
+_BESIDE = 5
+"""Opponents and neighbours that stand beside the proponents."""
 _RECURRING = 24
 
 
@@ -46,10 +48,10 @@ def _galleries(result: AuditResult) -> Section:
 
 def _rows(result: AuditResult, name: str) -> Iterator[GalleryRow]:
     frame = result.findings.frame.filter(pl.col("query_id") == name)
-    yield GalleryRow(shown=(Shown(pool="queries", id=name, caption=name),), title="generated")
+    yield GalleryRow(shown=(Shown(pool="queries", id=name),), title="generated")
     for side, title in (("proponent", "proponents"), ("opponent", "opponents")):
         own = frame.filter(pl.col("side") == side)
-        chosen = own.head(_FIRST) if side == "proponent" else own.sort("score").head(_FIRST)
+        chosen = own.head(_FIRST) if side == "proponent" else own.sort("score").head(_BESIDE)
         if chosen.height:
             yield GalleryRow(
                 shown=tuple(
@@ -60,15 +62,12 @@ def _rows(result: AuditResult, name: str) -> Iterator[GalleryRow]:
             )
     near = result.tables["neighbours"].filter(pl.col("query_id") == name)
     for by, title in (("pixels", "nearest in pixels"), ("features", "nearest to the denoiser")):
-        ids = near.filter(pl.col("by") == by).sort("rank")["example_id"].head(_FIRST).to_list()
-        yield GalleryRow(
-            shown=tuple(Shown(pool="train", id=one, caption=one) for one in ids), title=title
-        )
+        ids = near.filter(pl.col("by") == by).sort("rank")["example_id"].head(_BESIDE).to_list()
+        yield GalleryRow(shown=tuple(Shown(pool="train", id=one) for one in ids), title=title)
 
 
 def _caption(row: dict[str, object]) -> str:
-    mark = " (stands out)" if row["flagged"] else ""
-    return f"{row['example_id']}: {row['score']:+.1f}{mark}"
+    return f"{row['score']:+.1f}{' (stands out)' if row['flagged'] else ''}"
 
 
 def _recurring(result: AuditResult) -> Section:
@@ -90,7 +89,7 @@ def _recurring(result: AuditResult) -> Section:
                     Shown(
                         pool="train",
                         id=row["example_id"],
-                        caption=f"{row['example_id']}: {row['among the first ten of']} of {asked}",
+                        caption=f"{row['among the first ten of']} of {asked}",
                     )
                     for row in shown.iter_rows(named=True)
                 )

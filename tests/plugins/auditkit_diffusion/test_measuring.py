@@ -1,0 +1,105 @@
+"""How many draws are taken, what stands out, and what stays under other noises."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from auditkit_diffusion.audit import DiffusionAudit
+from auditkit_diffusion.measuring import (
+    Reference,
+    Stability,
+    _scaled,
+    choose_draws,
+    engine_of,
+    reference,
+    standings,
+)
+from auditkit_diffusion.settings import Context, DiffusionSettings
+
+from auditkit import AuditContext, ForwardINF, SelfCheck, SourceOptions
+from auditkit.sources import load
+
+
+def context_of(learnt: Path, **settings: int) -> Context:
+    subject = load(
+        str(learnt / "train"),
+        SourceOptions(diffusion=True, checkpoint=learnt / "model", generated=(learnt / "made",)),
+    )
+    engine = ForwardINF(subject.required_task(), train=subject.train)
+    return AuditContext(
+        subject=subject, settings=DiffusionSettings(**settings), scoring=engine, seed=0
+    )
+
+
+def test_draws_are_as_many_as_the_variance_asks_for(learnt: Path) -> None:
+    context = context_of(learnt)
+    draws = choose_draws(context)
+    assert draws.count in (4, 8, 16, 32, 64)
+    assert draws.reliability is not None
+    assert draws.reliability >= 0.9 or context.notes
+    own = context.subject.required_task().draws
+    assert own == 16, "the subject's task is left alone"
+    given = choose_draws(context_of(learnt, draws=3))
+    assert (given.count, given.reliability) == (3, None)
+
+
+def test_the_formula_for_more_draws_is_that_of_independent_noise() -> None:
+    random = np.random.default_rng(0)
+    truth = random.normal(size=20_000)
+    noisy = [truth + 2 * random.normal(size=(count, 20_000)).mean(axis=0) for count in (1, 8)]
+    single, eight = (np.corrcoef(truth, one)[0, 1] ** 2 for one in noisy)
+    assert _scaled(single, 8) == pytest.approx(eight, abs=0.02)
+    assert _scaled(_scaled(single, 8), 1 / 8) == pytest.approx(single)
+
+
+def test_draws_become_timesteps_first(learnt: Path) -> None:
+    context = context_of(learnt)
+    for draws, expected in ((4, (4, 1)), (200, (100, 2))):
+        task = engine_of(context, draws).task  # type: ignore[attr-defined]  # a ForwardINF
+        assert (task.timesteps, task.noises) == expected
+    assert engine_of(context, 4, noise=2).task.seed == 2  # type: ignore[attr-defined]
+
+
+def test_training_images_find_themselves_under_other_noises(learnt: Path) -> None:
+    context = context_of(learnt)
+    found = reference(context, engine_of(context, 8))
+    assert found.check.top1 >= 0.75
+    assert (found.check.queries, found.check.candidates) == (8, 40)
+    assert found.threshold is not None
+    assert found.others.max() < found.threshold < np.median(found.own)
+
+
+def test_without_a_gap_nothing_can_stand_out() -> None:
+    passed = SelfCheck(queries=2, candidates=9, top1=1.0, top5=1.0)
+    failed = SelfCheck(queries=2, candidates=9, top1=0.0, top5=1.0)
+    high, low = np.array([9.0, 8.0]), np.array([2.0, 4.0])
+    assert Reference(passed, high, low).threshold == pytest.approx((4 * 8.5) ** 0.5)
+    assert Reference(passed, low, high).threshold is None
+    assert Reference(failed, high, low).threshold is None
+
+
+def test_standings_are_in_standard_deviations_and_constant_rows_are_zero() -> None:
+    found = standings(np.array([[1.0, 2.0, 3.0], [5.0, 5.0, 5.0]]))
+    np.testing.assert_allclose(found[0], np.array([-1, 0, 1]) * (3 / 2) ** 0.5)
+    assert (found[1] == 0).all()
+
+
+def test_what_is_found_again_is_counted() -> None:
+    places = np.array([2, 5, 9])
+    values = np.array([[[3.0, 2.0, 1.0]], [[1.0, 2.0, 3.0]]])  # [noise, query, candidate]
+    again = Stability(places, values)
+    assert again.again(0, 2, side=1, among=1) == 0.5
+    assert again.again(0, 2, side=-1, among=1) == 0.5
+    assert again.again(0, 5, side=1, among=2) == 1.0
+    standing = np.arange(12.0)
+    assert again.overlap(0, standing) == 1.0
+    none = Stability(places, values[:0])
+    assert none.again(0, 2, side=1, among=1) is None
+    assert none.overlap(0, standing) is None
+
+
+def test_the_audit_says_what_it_is() -> None:
+    assert DiffusionAudit.name == "diffusion"
+    assert DiffusionAudit.requirements.diffusion
