@@ -26,11 +26,12 @@ from benchmarks.attribution import cost, lds, leakage
 from benchmarks.leakage import __main__ as planted_leaks
 from benchmarks.memorization import __main__ as memorization
 from benchmarks.mirror import __main__ as mirror
+from benchmarks.tracing import __main__ as tracing
 
 SCRIPTS = (
     mislabel, memory, real_input, truth, lds, leakage, cost, factors,
     planted_leaks, leakage_influence, leakage_real, memorization,
-    memorization_texts, mirror,
+    memorization_texts, mirror, tracing,
 )  # fmt: skip
 
 APART = "CURVLINOPS_PYTHON"

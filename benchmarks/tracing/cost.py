@@ -43,12 +43,13 @@ def _in_child(job: Job, seed: int, cache: Path) -> dict[str, float]:
     return cast(dict[str, float], json.loads(done.stdout.splitlines()[-1]))
 
 
-def inference(case: Case) -> float:
-    """One plain pass over the documents; seconds on the processor."""
+def inference(case: Case, *, count: int | None = None) -> float:
+    """One plain pass over the (first) documents; seconds on the processor."""
     data, start = documents_of(case.train), time.process_time()
+    count = len(data) if count is None else count
     with torch.no_grad():
-        for place in range(0, len(data), BATCH):
-            where = np.arange(place, min(place + BATCH, len(data)))
+        for place in range(0, count, BATCH):
+            where = np.arange(place, min(place + BATCH, count))
             tokens, labels = (torch.from_numpy(part) for part in data.rows(where))
             case.task.loss(case.task.model, (tokens, labels))
     return time.process_time() - start
@@ -81,7 +82,7 @@ def timed(case: Case) -> dict[str, float]:
 
 def peaks(case: Case, job: Job) -> dict[str, float]:
     """The peak of the resident set of this process, in MiB, and what of it was added by the job."""
-    inference(Case(case.corpus, case.task, case.train.subset(np.arange(BATCH))))
+    inference(case, count=BATCH)
     before = forget_peak()
     if job == "inference":
         inference(case)
