@@ -7,20 +7,17 @@ from collections.abc import Sequence
 from auditkit.report import page
 from auditkit.report.charts import to_svg
 from auditkit.report.context import (
-    Fact,
     FactGroup,
-    FigureView,
-    FindingsView,
     NoteView,
     RepeatView,
     ReportContext,
-    SectionView,
     SelfCheckView,
     SubjectView,
 )
 from auditkit.report.galleries import gallery_views
 from auditkit.report.previews import Previews
 from auditkit.report.table import findings_view, table_view
+from auditkit.report.views import Fact, FigureView, FindingsView, SectionView
 from auditkit.report.wording import number, percent, seconds, size, title_of
 from auditkit.results import Given, Note, SelfCheck
 from auditkit.showing import Section

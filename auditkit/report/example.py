@@ -8,8 +8,8 @@ import io
 from PIL import Image
 
 from auditkit.errors import StoreError
-from auditkit.report.context import ExampleView, Fact
 from auditkit.report.previews import StoredPreview
+from auditkit.report.views import ExampleView, Fact
 
 _TEXT_BEGINNING = 240
 _FIRST_CELLS = 6

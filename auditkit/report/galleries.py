@@ -6,15 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from auditkit.report.context import (
-    ExampleView,
-    GalleryRowView,
-    GalleryView,
-    PieceView,
-    ShownView,
-)
 from auditkit.report.example import example_view
 from auditkit.report.previews import MAX_CHARACTERS, Previews, StoredPreview
+from auditkit.report.views import ExampleView, GalleryRowView, GalleryView, PieceView, ShownView
 from auditkit.showing import Gallery, Mark, Shown
 
 MOST_COLUMNS = 6

@@ -14,9 +14,9 @@ from jinja2 import Environment, TemplateError
 
 from auditkit.errors import PluginError
 from auditkit.report.building import report_context, section_views, shown_findings
-from auditkit.report.context import SectionView
 from auditkit.report.page import CORE, environment
 from auditkit.report.previews import Previews, stored_previews
+from auditkit.report.views import SectionView
 from auditkit.showing import Section
 from auditkit.store import Run
 

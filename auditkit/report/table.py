@@ -16,7 +16,10 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from auditkit.findings import SCHEMA
-from auditkit.report.context import (
+from auditkit.report.example import example_view
+from auditkit.report.examples import OTHER
+from auditkit.report.previews import Previews, cut
+from auditkit.report.views import (
     CellView,
     ColumnView,
     ExampleView,
@@ -25,9 +28,6 @@ from auditkit.report.context import (
     FindingView,
     TableView,
 )
-from auditkit.report.example import example_view
-from auditkit.report.examples import OTHER
-from auditkit.report.previews import Previews, cut
 from auditkit.report.wording import NOTHING, decimals_for, number, title_of
 from auditkit.showing import PoolName
 

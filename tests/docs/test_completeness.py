@@ -18,6 +18,7 @@ import auditkit
 from auditkit import errors, hookspecs, registry, store, truth
 from auditkit.findings import SCHEMA
 from auditkit.report import context as report_context
+from auditkit.report import views as report_views
 from auditkit.results import Note, SelfCheck
 
 ROOT = Path(__file__).parents[2]
@@ -148,12 +149,17 @@ def test_the_columns_of_findings_are_documented() -> None:
         assert f"| `{name}` | {dtype} |" in page
 
 
-VIEWS = [value for value in vars(report_context).values() if is_dataclass(value)]
+VIEWS = {
+    name: value
+    for module in (report_context, report_views)
+    for name, value in vars(module).items()
+    if is_dataclass(value)
+}
 
 
-@pytest.mark.parametrize("view", VIEWS, ids=lambda view: view.__name__)
+@pytest.mark.parametrize("view", VIEWS.values(), ids=list(VIEWS))
 def test_every_field_of_the_report_context_is_documented(view: type) -> None:
-    assert "\n::: auditkit.report.context\n" in text_of("reference/report.md")
+    assert f"\n::: {view.__module__}\n" in text_of("reference/report.md")
     described = re.findall(r"^    (\w+): ", inspect.getdoc(view) or "", re.MULTILINE)
     assert described == [field.name for field in fields(view)]
 

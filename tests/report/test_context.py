@@ -10,8 +10,9 @@ import pytest
 from jinja2 import meta, nodes
 
 from auditkit.report import context
-from auditkit.report.context import FindingView, GalleryView, ReportContext, SectionView
+from auditkit.report.context import ReportContext
 from auditkit.report.page import core_templates, environment
+from auditkit.report.views import FindingView, GalleryView, SectionView
 
 GIVEN: dict[str, object] = {
     "report": ReportContext,

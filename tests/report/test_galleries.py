@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from auditkit import Gallery, GalleryRow, Mark, Shown
-from auditkit.report.context import PieceView
 from auditkit.report.galleries import MOST_COLUMNS, gallery_views, pieces
 from auditkit.report.previews import MAX_CHARACTERS, StoredPreview
+from auditkit.report.views import PieceView
 
 TEXT = "the tall ship left"
 

@@ -10,9 +10,9 @@ import polars as pl
 from PIL import Image
 
 from auditkit import Findings
-from auditkit.report.context import FindingsView
 from auditkit.report.previews import StoredPreview
 from auditkit.report.table import MOST_CHOICES, example_view, findings_view, table_view
+from auditkit.report.views import FindingsView
 
 
 def view(frame: pl.DataFrame) -> FindingsView:
