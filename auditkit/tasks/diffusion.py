@@ -135,8 +135,11 @@ class DiffusionTask(Task):
         other._latents = self._latents
         return other
 
-    def prepared(self, pool: Pool, *, device: torch.device) -> Pool:
+    def prepared(self, pool: Pool, *, device: torch.device, asked: bool = False) -> Pool:
         """The pool with a key for each image, by which its noises are drawn; encoded, if it is.
+
+        Queries have other noises than training images of their ids: shared noise would make these
+        look alike.
 
         Raises:
             TaskError: examples that are no images.
@@ -144,7 +147,7 @@ class DiffusionTask(Task):
         first = pool[0]
         if isinstance(first, tuple) and len(first) == 3:
             return pool  # prepared before
-        keys = keys_of(pool.ids, seed=self.seed)
+        keys = keys_of(pool.ids, seed=self.seed, side="query" if asked else "train")
         dataset: SizedDataset = pool.dataset
         if self.encoder is not None:
             if pool not in self._latents:
