@@ -1,8 +1,8 @@
 """Diffusion models: the error of the predicted noise, on timesteps and noises that stay the same.
 
 The loss of an image is an expectation over timesteps and noises. Between the trained and the moved
-weights it must differ by the weights, and not by the draw: each image has fixed draws of its own, a
-function of its id, at timesteps that are spread evenly over the schedule.
+weights it must differ by the weights, and not by the draw: draws are fixed, the same for all images
+or a function of each one's id, at timesteps that are spread evenly over the schedule.
 """
 
 from __future__ import annotations
@@ -65,6 +65,9 @@ class DiffusionTask(Task):
             that predicts the noise.
         timesteps: how many: one in the middle of each of as many equal parts of the schedule.
         noises: how many at each timestep.
+        shared: whether all images are measured by the same noises, instead of each by its own. What
+            the noises add to a score by chance then weighs on all images alike, and agreement with
+            retraining is better (docs/benchmarks.md).
         seed: of the noises.
         encoder: from images to what the denoiser works on, for latent models: a function, or an
             autoencoder of diffusers, whose mean is taken. Each pool is encoded once.
@@ -85,6 +88,7 @@ class DiffusionTask(Task):
         *,
         timesteps: int = 16,
         noises: int = 1,
+        shared: bool = True,
         seed: int = 0,
         encoder: Encoder | None = None,
         class_names: Sequence[str] | None = None,
@@ -98,7 +102,8 @@ class DiffusionTask(Task):
                 f"timesteps is {timesteps} and the schedule has {len(self.schedule)}: give no more "
                 "than these; `noises` makes several draws at each."
             )
-        self.timesteps, self.noises, self.seed = timesteps, noises, seed
+        self.timesteps, self.noises = timesteps, noises
+        self.shared, self.seed = shared, seed
         self.encoder = encoder
         self._wanted = wants_condition(model)
         self._latents: WeakKeyDictionary[Pool, Latents] = WeakKeyDictionary()
@@ -128,6 +133,7 @@ class DiffusionTask(Task):
             self.schedule,
             timesteps=self.timesteps if timesteps is None else timesteps,
             noises=self.noises if noises is None else noises,
+            shared=self.shared,
             seed=self.seed if seed is None else seed,
             encoder=self.encoder,
             class_names=self.class_names,
@@ -138,8 +144,8 @@ class DiffusionTask(Task):
     def prepared(self, pool: Pool, *, device: torch.device, asked: bool = False) -> Pool:
         """The pool with a key for each image, by which its noises are drawn; encoded, if it is.
 
-        Queries have other noises than training images of their ids: shared noise would make these
-        look alike.
+        Where each has noises of its own, queries have others than training images of their ids:
+        noises that only these two have in common would make them look alike.
 
         Raises:
             TaskError: examples that are no images.
@@ -147,7 +153,9 @@ class DiffusionTask(Task):
         first = pool[0]
         if isinstance(first, tuple) and len(first) == 3:
             return pool  # prepared before
-        keys = keys_of(pool.ids, seed=self.seed, side="query" if asked else "train")
+        names = [""] * len(pool) if self.shared else pool.ids
+        side = "query" if asked and not self.shared else "train"
+        keys = keys_of(names, seed=self.seed, side=side)
         dataset: SizedDataset = pool.dataset
         if self.encoder is not None:
             if pool not in self._latents:

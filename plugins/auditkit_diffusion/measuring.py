@@ -126,7 +126,7 @@ def standings(values: Table) -> Table:
 
 @dataclass(frozen=True)
 class Reference:
-    """Training images as queries, which have other noises than training images.
+    """Training images as queries.
 
     Attributes:
         check: how often they find themselves.

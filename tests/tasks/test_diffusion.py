@@ -65,7 +65,8 @@ def batch_of(task: DiffusionTask, pool: Pool) -> Batch:
 def test_the_loss_is_the_mean_over_draws_of_what_the_scheduler_says(prediction: str) -> None:
     scheduler = DDPMScheduler(num_train_timesteps=100, prediction_type=prediction)
     model = Unconditional()
-    task, pool = DiffusionTask(model, scheduler, timesteps=4, noises=2), Pool.from_arrays(images())
+    task = DiffusionTask(model, scheduler, timesteps=4, noises=2, shared=False)
+    pool = Pool.from_arrays(images())
     found = task.loss(model, batch_of(task, pool))
     keys = keys_of(pool.ids, seed=0)
     expected = torch.zeros(len(pool), dtype=torch.float64)
@@ -118,7 +119,8 @@ def test_losses_do_not_depend_on_the_batch() -> None:
 
 
 def test_queries_have_other_noises_than_training_images_of_their_ids() -> None:
-    task, pool = DiffusionTask(Denoiser(), SCHEDULER, timesteps=2), Pool.from_arrays(images())
+    task = DiffusionTask(Denoiser(), SCHEDULER, timesteps=2, shared=False)
+    pool = Pool.from_arrays(images())
     asked = task.prepared(pool, device=CPU, asked=True)
     assert asked.ids == pool.ids
     here, there = (
@@ -132,7 +134,7 @@ def test_an_image_is_no_proponent_for_the_sake_of_its_name() -> None:
     random = torch.Generator().manual_seed(5)
     train = Pool.from_arrays(torch.rand(40, 1, 6, 6, generator=random) * 2 - 1)
     queries = Pool.from_arrays(torch.rand(40, 1, 6, 6, generator=random) * 2 - 1)
-    task = DiffusionTask(Unconditional(), SCHEDULER, timesteps=2)
+    task = DiffusionTask(Unconditional(), SCHEDULER, timesteps=2, shared=False)
     engine = ForwardINF(task, train=train, preconditioner="none", rise=0.5)
     ranks = (-engine.influence(queries).values).argsort(axis=1).argsort(axis=1)
     assert 14 < ranks.diagonal().mean() < 25  # 19.5, give or take two and a half standard errors
@@ -153,6 +155,17 @@ def test_other_seeds_draw_other_noises_and_leave_the_first_task_alone() -> None:
     assert (other.draws, task.draws, other.seed) == (8, 4, 1)
     assert not torch.allclose(other.loss(task.model, batch_of(other, pool)), before, rtol=1e-3)
     assert torch.equal(task.loss(task.model, batch_of(task, pool)), before)
+
+
+def test_noises_are_shared_by_all_images_or_are_each_ones_own() -> None:
+    same = Pool.from_arrays(images(1).expand(4, -1, -1, -1))
+    found = []
+    for shared in (True, False):
+        task = DiffusionTask(Denoiser(), SCHEDULER, timesteps=4, shared=shared)
+        found.append(task.loss(task.model, batch_of(task, same)))
+        assert task.with_draws(seed=1).shared is shared
+    assert len(found[0].unique()) == 1
+    assert len(found[1].unique()) == 4
 
 
 def test_more_draws_come_nearer_to_the_expectation() -> None:
