@@ -18,7 +18,7 @@ loss would have been, had the model not trained on it.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from auditkit.choices import check_choice, check_number
 from auditkit.devices import check_device
-from auditkit.engine.advice import Advice, cheaper
+from auditkit.engine.asking import Asking
 from auditkit.engine.calibration import check_sign, self_check
 from auditkit.engine.collecting import Strongest, Whole
 from auditkit.engine.cost import Cost
@@ -41,7 +41,7 @@ from auditkit.engine.preconditioner import Choice
 from auditkit.engine.readings import evaluate, features
 from auditkit.engine.replay import ReplaySettings
 from auditkit.engine.response import Response
-from auditkit.engine.scoring import Scoring, Tile, grouped
+from auditkit.engine.scoring import Scoring, grouped
 from auditkit.engine.sides import (
     Measure,
     Pull,
@@ -54,7 +54,7 @@ from auditkit.engine.trials import Trials
 from auditkit.engine.update import UpdateSettings
 from auditkit.errors import SettingError
 from auditkit.gradients import differentiable
-from auditkit.pool import Pool, Positions
+from auditkit.pool import Pool
 from auditkit.progress import SILENT, Progress
 from auditkit.results import SelfCheck
 from auditkit.scores import Evaluation, Floats, Holdout, Planter, Ranking, Scores
@@ -166,7 +166,12 @@ class ForwardINF:
             warn=warn,
         )
         self._pulls: list[Tensor] = []  # shared with engines configured from this one
-        self._trials = Trials(task, self._models.trained, train, self._executor)
+        self._asking = Asking(
+            Trials(task, self._models.trained, train, self._executor),
+            models=len(self._models),
+            seed=seed,
+            warn=warn,
+        )
         self._sides = make_sides(
             task,
             measure=measure,
@@ -234,7 +239,7 @@ class ForwardINF:
         """
         pool, rows = self.train if pool is None else pool, grouped(queries, groups)
         whole = Whole(tuple(rows), pool.ids, measure=self._sides.train_name)
-        for tile in self._tiles(queries, rows, pool):
+        for tile in self._asking.tiles(self._scoring, queries, rows, pool):
             whole.add(tile.rows, tile.values, tile.steps)
         return whole.scores()
 
@@ -253,7 +258,7 @@ class ForwardINF:
         """
         pool, rows = self.train if pool is None else pool, grouped(queries, groups)
         strongest = Strongest(tuple(rows), pool.ids, k=k, measure=self._sides.train_name)
-        for tile in self._tiles(queries, rows, pool):
+        for tile in self._asking.tiles(self._scoring, queries, rows, pool):
             strongest.add(tile.rows, tile.values, tile.steps)
         return strongest.ranking()
 
@@ -331,7 +336,7 @@ class ForwardINF:
             raise SettingError('Changes of tokens need an engine with train_measure="tokens".')
         pool = self.train if pool is None else pool
         with seeded(self.seed), differentiable():
-            self._try(self._sides, queries, pool)
+            self._asking.tried(self._sides, queries, pool)
             return self._scoring.token_changes(queries, np.arange(len(queries)), pool)
 
     def cost(self, queries: int, pool: Pool | None = None) -> Cost:
@@ -414,7 +419,7 @@ class ForwardINF:
         def values(asked: Pool, pool: Pool, groups: Sequence[str] | None = None) -> Floats:
             rows = grouped(asked, groups)
             return np.concatenate(
-                [tile.values for tile in self._tiles(asked, rows, pool, scoring=scoring)]
+                [tile.values for tile in self._asking.tiles(scoring, asked, rows, pool)]
             ).astype(np.float32)
 
         result = self_check(values, self.train, queries, candidates, seed=self.seed)
@@ -426,40 +431,6 @@ class ForwardINF:
                 "another measure, a smaller damping or a smaller rise."
             )
         return result
-
-    def _tiles(
-        self,
-        queries: Pool,
-        rows: Mapping[str, Positions],
-        pool: Pool,
-        *,
-        scoring: Scoring | None = None,
-    ) -> Iterator[Tile]:
-        """Scores block by block, and what there is to be said of them at last."""
-        scoring = scoring or self._scoring
-        scoring.advice = Advice()
-        with seeded(self.seed), differentiable():
-            self._try(scoring.sides, queries, pool)
-            self._advise(scoring, pool, len(rows))
-            yield from scoring.tiles(queries, list(rows.values()), pool)
-        updates = len(rows) * len(self._models)
-        for sentence in scoring.advice.sentences(updates=updates, rise=self._sides.rise):
-            if self._warn is not None:
-                self._warn(sentence)
-
-    def _try(self, sides: Sides, queries: Pool, pool: Pool) -> None:
-        """Try the model before anything is computed, and say what must be known of it."""
-        said = self._trials.of(sides.query, sides.train, queries=queries, pool=pool)
-        if said is not None and self._warn is not None:
-            self._warn(said)
-
-    def _advise(self, scoring: Scoring, pool: Pool, rows: int) -> None:
-        """Say so where first-order scores would be much cheaper."""
-        if self._warn is not None and scoring.sides.response == "finite":
-            estimate = scoring.cost(pool, rows=rows)
-            sentence = cheaper(estimate, queries=rows, examples=len(pool))
-            if sentence is not None:
-                self._warn(sentence)
 
     def _pull(self, pool: Pool) -> Tensor:
         """What each training example weighs, out of one holdout that is kept."""
