@@ -1,4 +1,4 @@
-"""Pools to batches of tensors, on a device, in any order."""
+"""Pools to batches of tensors, on a device, in any order; and orders to batches of training."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import default_collate
@@ -50,6 +51,36 @@ def collate(pool: Pool, positions: Positions, *, device: torch.device) -> Batch:
             "what differs in length."
         ) from error
     return to_device(collated, device)
+
+
+def cuts_of(count: int, batch_size: int) -> list[slice]:
+    """Where an order of examples is cut into batches.
+
+    An example left over alone joins the batch before it: BatchNorm cannot train on one.
+    """
+    starts = list(range(0, count, batch_size))
+    if len(starts) > 1 and count - starts[-1] == 1 < batch_size:
+        starts.pop()
+    return [slice(start, stop) for start, stop in zip(starts, [*starts[1:], count], strict=True)]
+
+
+def remaining(parts: list[Positions], kept: npt.NDArray[np.bool_]) -> list[tuple[int, Positions]]:
+    """The batches without what is not kept, bool [place]; one left alone joins a neighbour.
+
+    Each with its number among all batches, which its learning rate goes by.
+    """
+    joins = len(parts[0]) > 1
+    found: list[tuple[int, Positions]] = []
+    for number, part in enumerate(parts):
+        rest = part[kept[part]]
+        if kept.all():
+            found.append((number, rest))
+        elif joins and found and 1 in (len(rest), len(found[-1][1])):
+            first, before = found[-1]
+            found[-1] = first, np.concatenate([before, rest])
+        elif len(rest) > 0:
+            found.append((number, rest))
+    return found
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:

@@ -124,8 +124,26 @@ def section(result: AuditResult) -> Section | None:
             "with a 95 % interval. Another pair than the default is chosen only where it is better "
             "than the best of so many pairs would be by chance.",
         ),
-        table=table.sort("correlation", descending=True, nulls_last=True),
+        table=_shown(table.sort("correlation", descending=True, nulls_last=True)),
     )
+
+
+def _shown(table: pl.DataFrame) -> pl.DataFrame:
+    """The table as a report shows it: settings as they were given, and no empty column."""
+    rows = [
+        (
+            f"{row['rise']:g}",
+            f"{row['damping']:g}",
+            "" if row["correlation"] is None else f"{row['correlation']:.2f}",
+            "" if row["low"] is None else f"{row['low']:.2f} to {row['high']:.2f}",
+            bool(row["chosen"]),
+            row["failure"],
+        )
+        for row in table.iter_rows(named=True)
+    ]
+    names = ["rise", "damping", "correlation", "interval", "chosen", "failure"]
+    shown = pl.DataFrame(rows, schema=names, orient="row")
+    return shown if table["failure"].null_count() < table.height else shown.drop("failure")
 
 
 def _asked(engine: ForwardINF, queries: Pool | None, train: Pool, *, seed: int) -> tuple[Pool, str]:

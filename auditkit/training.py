@@ -12,11 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from auditkit.batches import batches, collate, every
+from auditkit.batches import batches, collate, cuts_of, every, remaining
 from auditkit.checks import per_example
 from auditkit.errors import NonFiniteLossError, PoolError, SettingError, TaskError
 from auditkit.gradients import differentiable, gradient
@@ -110,14 +109,14 @@ def epochs(
     shuffler = stream(seed, "order of training")
     model.to(device)
     optimizer = make_optimizer(model, recipe)
-    cuts = _cuts(len(chosen), recipe.batch_size)
+    cuts = cuts_of(len(chosen), recipe.batch_size)
     anneals = recipe.schedule == "cosine"
     rates = [float(group["lr"]) for group in optimizer.param_groups] if anneals else []
     for number in range(1, count + 1):
         model.train()
         order = shuffler.permutation(len(chosen))
         losses, logs = _unknown(len(chosen)), None
-        for step, places in _remaining([order[cut] for cut in cuts], kept):
+        for step, places in remaining([order[cut] for cut in cuts], kept):
             if anneals:
                 done = ((number - 1) * len(cuts) + step) / (count * len(cuts))
                 for group, rate in zip(optimizer.param_groups, rates, strict=True):
@@ -248,7 +247,7 @@ def with_learning_rate(
     judged, trained = chosen[:size], chosen[size:]
     if len(trained) == 0:
         return replace(recipe, learning_rate=LEARNING_RATES[1])
-    count = max(1, round(_TRIAL_STEPS / len(_cuts(len(trained), recipe.batch_size))))
+    count = max(1, round(_TRIAL_STEPS / len(cuts_of(len(trained), recipe.batch_size))))
     losses = {}
     for rate in LEARNING_RATES:
         with differentiable():
@@ -266,36 +265,6 @@ def with_learning_rate(
                 raise  # a higher one will not do better
             break
     return replace(recipe, learning_rate=min(losses, key=lambda rate: losses[rate]))
-
-
-def _cuts(count: int, batch_size: int) -> list[slice]:
-    """Where an order of examples is cut into batches.
-
-    An example left over alone joins the batch before it: BatchNorm cannot train on one.
-    """
-    starts = list(range(0, count, batch_size))
-    if len(starts) > 1 and count - starts[-1] == 1 < batch_size:
-        starts.pop()
-    return [slice(start, stop) for start, stop in zip(starts, [*starts[1:], count], strict=True)]
-
-
-def _remaining(parts: list[Positions], kept: npt.NDArray[np.bool_]) -> list[tuple[int, Positions]]:
-    """The batches without what is not kept, bool [place]; one left alone joins a neighbour.
-
-    Each with its number among all batches, which its learning rate goes by.
-    """
-    joins = len(parts[0]) > 1
-    found: list[tuple[int, Positions]] = []
-    for number, part in enumerate(parts):
-        rest = part[kept[part]]
-        if kept.all():
-            found.append((number, rest))
-        elif joins and found and 1 in (len(rest), len(found[-1][1])):
-            first, before = found[-1]
-            found[-1] = first, np.concatenate([before, rest])
-        elif len(rest) > 0:
-            found.append((number, rest))
-    return found
 
 
 def _annealed(done: float) -> float:

@@ -1,4 +1,4 @@
-"""What it saves to keep curvature: seconds of estimating it and of reading it back.
+"""What it saves to keep curvature: processor seconds of estimating it and of reading it back.
 
     python -m benchmarks.factors
 
@@ -26,8 +26,8 @@ KINDS = ("auto", "kfac", "ekfac")
 
 
 def once(case: Case, kind: str, factors: FactorFolder | None) -> tuple[float, bytes]:
-    """Seconds until the first score of a new engine, and the bytes of some scores."""
-    start = time.perf_counter()
+    """Processor seconds until the first scores of a new engine, and their bytes."""
+    start = time.process_time()
     engine = ForwardINF(
         ClassificationTask(case.models[0]),
         train=case.data.train,
@@ -37,7 +37,7 @@ def once(case: Case, kind: str, factors: FactorFolder | None) -> tuple[float, by
     )
     queries, pool = case.data.queries, case.data.train.subset(range(16))
     found = engine.influence(queries, pool).values.tobytes()
-    return time.perf_counter() - start, found
+    return time.process_time() - start, found
 
 
 def compare(name: str, kind: str, cache: Path) -> dict[str, float | bool]:

@@ -25,7 +25,7 @@ from auditkit import (
     Requirements,
     Subject,
 )
-from auditkit.calibrating import ASKED, TABLE, Calibrated
+from auditkit.calibrating import ASKED, TABLE, Calibrated, section
 from auditkit.cli import main
 from auditkit.errors import DataError, UsageError
 from auditkit.pipeline import render_report
@@ -169,7 +169,8 @@ def test_the_audit_asks_an_engine_of_what_was_chosen(
     subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain = auditkit.run(Asking, subject, out=tmp_path).result.tables["scores"]
-    table = pl.DataFrame({"rise": [3.0], "damping": [10.0], "correlation": [0.5], "chosen": [True]})
+    columns = {"rise": 3.0, "damping": 10.0, "correlation": 0.5, "low": 0.25, "high": 0.75}
+    table = pl.DataFrame({**columns, "chosen": True, "failure": None})
     monkeypatch.setattr("auditkit.pipeline.calibrated", lambda *_: Calibrated(3.0, 10.0, table))
     run = auditkit.run(Asking, subject, out=tmp_path, settings=SHORT)
     engine = auditkit.ForwardINF(
@@ -186,6 +187,7 @@ def test_the_audit_asks_an_engine_of_what_was_chosen(
     assert np.allclose(found, expected, rtol=1e-5)
     assert not np.allclose(found, plain["score"].to_numpy(), rtol=1e-2)
     assert run.record.summary["calibrated damping"] == 10.0
+    assert "0.25 to 0.75" in run.report.read_text()
 
 
 def test_without_it_nothing_is_trained_and_nothing_added(subject: Subject, tmp_path: Path) -> None:
@@ -240,6 +242,24 @@ def test_removal_runs_that_are_done_are_not_done_again(
 def test_a_subject_without_a_model_is_refused(subject: Subject, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="nothing to calibrate"):
         auditkit.run(Asking, Subject(train=subject.train), out=tmp_path, settings=SHORT)
+
+
+def test_a_pair_without_scores_is_shown_with_its_reason() -> None:
+    columns = {
+        "rise": [0.1, 10.0], "damping": [1.0, 1.0], "correlation": [0.5, None], "low": [0.1, None],
+        "high": [0.8, None], "chosen": [True, False], "failure": [None, "It went too far."],
+    }  # fmt: skip
+    table = pl.DataFrame(columns)
+    findings = Findings.ranked(("a",), np.zeros(1), flagged=np.zeros(1, bool))
+    result = AuditResult(findings, answer="Done.", rate=0.0, tables={TABLE: table})
+    shown = section(result)
+    assert shown is not None
+    assert shown.table is not None
+    assert shown.table.rows() == [
+        ("0.1", "1", "0.50", "0.10 to 0.80", True, None),
+        ("10", "1", "", "", False, "It went too far."),
+    ]
+    assert section(replace(result, tables={})) is None
 
 
 def test_the_settings_are_checked() -> None:

@@ -18,7 +18,7 @@ loss would have been, had the model not trained on it.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from weakref import WeakKeyDictionary
@@ -30,7 +30,8 @@ from torch import Tensor, nn
 
 from auditkit.choices import check_choice, check_number
 from auditkit.devices import check_device
-from auditkit.engine.advice import Advice, cheaper
+from auditkit.engine.advice import Advice
+from auditkit.engine.asking import Asking
 from auditkit.engine.calibration import check_sign, self_check
 from auditkit.engine.collecting import Strongest, Whole
 from auditkit.engine.cost import Cost
@@ -42,7 +43,7 @@ from auditkit.engine.preconditioner import Choice
 from auditkit.engine.readings import evaluate, features
 from auditkit.engine.replay import ReplaySettings
 from auditkit.engine.response import Response
-from auditkit.engine.scoring import Scoring, Tile, grouped
+from auditkit.engine.scoring import Scoring, grouped
 from auditkit.engine.sides import (
     Measure,
     Pull,
@@ -55,7 +56,7 @@ from auditkit.engine.trials import Trials
 from auditkit.engine.update import UpdateSettings
 from auditkit.errors import SettingError
 from auditkit.gradients import differentiable
-from auditkit.pool import Pool, Positions
+from auditkit.pool import Pool
 from auditkit.progress import SILENT, Progress
 from auditkit.results import SelfCheck
 from auditkit.scores import DocumentScores, Evaluation, Floats, Holdout, Planter, Ranking, Scores
@@ -173,7 +174,7 @@ class ForwardINF:
             warn=warn,
         )
         self._pulls: list[Tensor] = []  # shared with engines configured from this one
-        self._trials = Trials(task, self._models.trained, self.train, self._executor)
+        self._asking = self._asks(task)
         self._sides = make_sides(
             task,
             measure=measure,
@@ -241,7 +242,7 @@ class ForwardINF:
         """
         queries, pool, rows = self._asked(queries), self._own(pool), grouped(queries, groups)
         whole = Whole(tuple(rows), pool.ids, measure=self._sides.train_name)
-        for tile in self._tiles(queries, rows, pool):
+        for tile in self._asking.tiles(self._scoring, queries, rows, pool):
             whole.add(tile.rows, tile.values, tile.steps)
         return whole.scores()
 
@@ -260,7 +261,7 @@ class ForwardINF:
         """
         queries, pool, rows = self._asked(queries), self._own(pool), grouped(queries, groups)
         strongest = Strongest(tuple(rows), pool.ids, k=k, measure=self._sides.train_name)
-        for tile in self._tiles(queries, rows, pool):
+        for tile in self._asking.tiles(self._scoring, queries, rows, pool):
             strongest.add(tile.rows, tile.values, tile.steps)
         return strongest.ranking()
 
@@ -370,13 +371,13 @@ class ForwardINF:
         """
         if not self._sides.by_token:
             raise SettingError('Scores of documents need an engine with train_measure="tokens".')
-        pool, rows = self.train if pool is None else pool, grouped(queries, groups)
+        queries, pool, rows = self._asked(queries), self._own(pool), grouped(queries, groups)
         wholes = [Whole(tuple(rows), pool.ids, measure=name) for name in ("tokens", "loss")]
         with seeded(self.seed), differentiable():
-            self._try(self._sides, queries, pool)
+            self._asking.tried(self._sides, queries, pool)
             self._scoring.advice = Advice()
             values, steps = self._scoring.documents(queries, list(rows.values()), pool)
-        self._tell(self._scoring, len(rows))
+        self._asking.told(self._scoring, len(rows))
         for place, whole in enumerate(wholes):
             whole.add(slice(0, len(rows)), values[:, :, place], steps)
         return DocumentScores(*(whole.scores() for whole in wholes))
@@ -396,7 +397,7 @@ class ForwardINF:
             raise SettingError('Changes of tokens need an engine with train_measure="tokens".')
         queries, pool = self._asked(queries), self._own(pool)
         with seeded(self.seed), differentiable():
-            self._try(self._sides, queries, pool)
+            self._asking.tried(self._sides, queries, pool)
             return self._scoring.token_changes(queries, np.arange(len(queries)), pool)
 
     def cost(self, queries: int, pool: Pool | None = None) -> Cost:
@@ -479,7 +480,10 @@ class ForwardINF:
         def values(asked: Pool, pool: Pool, groups: Sequence[str] | None = None) -> Floats:
             asked, pool, rows = self._asked(asked), self._own(pool), grouped(asked, groups)
             return np.concatenate(
-                [tile.values for tile in self._tiles(asked, rows, pool, scoring=scoring)]
+                [
+                    tile.values
+                    for tile in self._asking.tiles(scoring, asked, rows, pool, advise=False)
+                ]
             ).astype(np.float32)
 
         result = self_check(values, self._given, queries, candidates, seed=self.seed)
@@ -492,30 +496,10 @@ class ForwardINF:
             )
         return result
 
-    def _tiles(
-        self,
-        queries: Pool,
-        rows: Mapping[str, Positions],
-        pool: Pool,
-        *,
-        scoring: Scoring | None = None,
-    ) -> Iterator[Tile]:
-        """Scores block by block, and what there is to be said of them at last."""
-        checked, scoring = scoring is not None, scoring or self._scoring
-        scoring.advice = Advice()
-        with seeded(self.seed), differentiable():
-            self._try(scoring.sides, queries, pool)
-            if not checked:  # the self-check's own queries are not the caller's to change
-                self._advise(scoring, pool, len(rows))
-            yield from scoring.tiles(queries, list(rows.values()), pool)
-        self._tell(scoring, len(rows))
-
-    def _tell(self, scoring: Scoring, rows: int) -> None:
-        """What there is to be said of scores that were computed."""
-        updates = rows * len(self._models)
-        for sentence in scoring.advice.sentences(updates=updates, rise=self._sides.rise):
-            if self._warn is not None:
-                self._warn(sentence)
+    def _asks(self, task: Task) -> Asking:
+        """What is tried before scores of the task's measures, and said of them."""
+        trials = Trials(task, self._models.trained, self.train, self._executor)
+        return Asking(trials, models=len(self._models), seed=self.seed, warn=self._warn)
 
     def _take(self, task: Task) -> None:
         """Measure by another task on the same model.
@@ -530,7 +514,7 @@ class ForwardINF:
             )
         self.task, self._prepared, self._pulls = task, (_Prepared(), _Prepared()), []
         self.train = self._own(self._given)
-        self._trials = Trials(task, self._models.trained, self.train, self._executor)
+        self._asking = self._asks(task)
 
     def _own(self, pool: Pool | None) -> Pool:
         """The pool as the task has training examples measured; the train pool for None."""
@@ -549,21 +533,6 @@ class ForwardINF:
                 return pool
             kept[pool] = found
         return kept[pool]
-
-    def _try(self, sides: Sides, queries: Pool, pool: Pool) -> None:
-        """Try the model before anything is computed, and say what must be known of it."""
-        said = self._trials.of(sides.query, sides.train, queries=queries, pool=pool)
-        if said is not None and self._warn is not None:
-            self._warn(said)
-
-    def _advise(self, scoring: Scoring, pool: Pool, rows: int) -> None:
-        """Say so where first-order scores would be much cheaper."""
-        first_order = scoring.sides.response != "finite" or scoring.sides.by_token
-        if self._warn is not None and not first_order:
-            estimate = scoring.cost(pool, rows=rows)
-            sentence = cheaper(estimate, queries=rows, examples=len(pool))
-            if sentence is not None:
-                self._warn(sentence)
 
     def _pull(self, pool: Pool) -> Tensor:
         """What each training example weighs, out of one holdout that is kept."""

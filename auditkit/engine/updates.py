@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 import numpy as np
-import torch
+from torch import Tensor
 
 from auditkit.engine.advice import Advice
 from auditkit.engine.models import Models, Weighed
@@ -51,9 +51,13 @@ class Updates:
         """The update of each row: directions of all of them at once, then each one's step."""
         rise = self.sides.rise * self._unit() if length else 0.0
         asked = [self._query(one, queries, positions) for positions in rows]
-        slopes = [query.gradient() for query in asked]
+        stacked: dict[str, Tensor] = {}  # each gradient is kept once
+        for row, query in enumerate(asked):
+            for name, part in query.gradient().items():
+                if row == 0:
+                    stacked[name] = part.new_empty(len(asked), *part.shape)
+                stacked[name][row] = part
         solve = self.models.chosen(one).solve
-        stacked = {name: torch.stack([own[name] for own in slopes]) for name in slopes[0]}
         solved = solve(stacked)
         found = []
         for row, query in enumerate(asked):
@@ -64,7 +68,7 @@ class Updates:
             update = make_update(
                 query,
                 direction,
-                slopes[row],
+                {name: part[row] for name, part in stacked.items()},
                 precondition=solve,
                 rise=rise,
                 settings=self.sides.update,
