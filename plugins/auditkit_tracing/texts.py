@@ -84,9 +84,9 @@ def _warn_of_unlearnt(context: Context, queries: Sequence[Query]) -> None:
     if poor:
         context.note(
             f"The model gives {len(poor):,} of {len(given):,} completions a probability below "
-            f"{UNLEARNT:g} ({quoted(poor[0].completion or '')}: {poor[0].probability:.2g}): it has "
-            "hardly learnt them, and what taught a behaviour that is not there cannot be told "
-            "well. Leave the completion out to trace what the model writes.",
+            f"{UNLEARNT:g} ({quoted(poor[0].completion or '')}: {poor[0].probability:.2g}). Where "
+            "it has hardly learnt a completion, what taught it is told less well: leave the "
+            "completion out to trace what the model does write.",
             level="warning",
         )
 
