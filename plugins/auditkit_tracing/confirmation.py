@@ -54,10 +54,10 @@ def _sentences(result: AuditResult, falls_: pl.DataFrame) -> list[str]:
     said = [
         f"The model was trained again {seeds} time{'s' if seeds > 1 else ''} each with everything "
         f"and without {size:,} training examples: the first proponents, as many at random, and "
-        "what retrieval finds first. Without the proponents, the behaviour's log probability falls "
-        f"by {own:.2f} nats on average, that is, its probability to {np.exp(-own):.0%} of what it "
-        "is with everything; "
-        + "; ".join(f"without {_called(name)} by {value:.2f}" for name, value in others.items())
+        "what retrieval finds first. Without the proponents, the behaviour's log probability "
+        f"{_moves(own)} on average, to {np.exp(-own):.0%} of the probability it has with "
+        "everything; "
+        + "; ".join(f"without {_called(name)} it {_moves(value)}" for name, value in others.items())
         + "."
     ]
     table = _by_seed(falls_).pivot(on="left_out", index="seed", values="fall")
@@ -68,6 +68,10 @@ def _sentences(result: AuditResult, falls_: pl.DataFrame) -> list[str]:
             f"of {seeds} trainings."
         )
     return [*said, *_doubts(result)]
+
+
+def _moves(fall: float) -> str:
+    return f"{'falls' if fall >= 0 else 'rises'} by {abs(fall):.2f} nats"
 
 
 def _called(name: str) -> str:

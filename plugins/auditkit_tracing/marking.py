@@ -28,6 +28,9 @@ MARKED = 10
 _FAINT = 0.2
 """Changes below this share of the largest are not marked."""
 
+_COMPARED = 20
+"""So many characters of what tokens say must be those of the text."""
+
 SCHEMA = {
     "query_id": pl.String(),
     "example_id": pl.String(),
@@ -145,7 +148,8 @@ def _shared(one: str, other: str) -> str:
 
 def _begins(text: str, tokens: Sequence[int], tokenizer: Tokenizer) -> bool:
     decoded = tokenizer.decode(tokens)
-    return decoded[:1] != "" and decoded[:20] == text[: len(decoded[:20])]
+    compared = min(len(decoded), len(text), _COMPARED)
+    return compared > 0 and decoded[:compared] == text[:compared]
 
 
 def _offsets(text: str, tokens: Sequence[int], tokenizer: Tokenizer) -> list[Span] | None:

@@ -284,6 +284,11 @@ def _answer(traced: Traced, kept: pl.DataFrame, flagged: Bools, groups: pl.DataF
     asked = traced.asked.behaviours
     if len(asked) > 1:
         count = int(flagged.any(axis=1).sum())
+        if not count:
+            return (
+                f"None of the {len(asked):,} behaviours can be laid to few training examples: none "
+                "stands out from chance for any of them."
+            )
         return (
             f"Training examples stand out for {count:,} of {len(asked):,} behaviours: "
             f"{int(flagged.sum()):,} proponents in all."

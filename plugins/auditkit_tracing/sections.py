@@ -94,7 +94,7 @@ def _paragraphs(result: AuditResult, own: pl.DataFrame) -> Iterator[str]:
 def _asked(row: dict[str, object]) -> str:
     probability = row["probability"]
     if row["prompt"] is None:
-        return f"{row['says']}, with a probability of {probability:.2g}."
+        return f"{row['says']}. The probability of that is {probability:.2g}."
     wrote = "the model itself wrote" if row["written_by_model"] else "the model was asked about"
     return (
         f"Given {quoted(str(row['prompt']))}, {wrote} {quoted(str(row['completion']))}; its "
@@ -158,6 +158,12 @@ def _example(row: dict[str, object], marks: pl.DataFrame | None, name: str) -> G
     )
 
 
+def _counted(row: dict[str, object]) -> str:
+    """What there is to be said of a group in brackets."""
+    flagged = f", {row['flagged']} of them flagged" if row["flagged"] else ""
+    return f"{row['examples']} examples{flagged}"
+
+
 def _likely(value: float) -> str:
     return "> 0.99" if value >= 0.995 else f"{value:.2f}"
 
@@ -218,8 +224,7 @@ def _groups(result: AuditResult, names: Sequence[str]) -> Section:
     for name in names[:SHOWN]:
         taught = frame.filter((pl.col("query_id") == name) & (pl.col("q") <= SIGNIFICANT))
         said = ", ".join(
-            f"{row['group']} ({row['flagged']} of {row['examples']} examples flagged)"
-            for row in taught.head(3).iter_rows(named=True)
+            f"{row['group']} ({_counted(row)})" for row in taught.head(3).iter_rows(named=True)
         )
         what = "The behaviour" if len(names) == 1 else f"Behaviour {name}"
         sentences.append(
@@ -233,7 +238,9 @@ def _groups(result: AuditResult, names: Sequence[str]) -> Section:
             "groups of the same sizes are dealt out at random; a group is named if q is at most "
             f"{SIGNIFICANT:g}. One strong example in a large group is not enough.",
         ),
-        table=frame.group_by("query_id", maintain_order=True).head(10),
+        table=frame.filter(pl.col("query_id").is_in(list(names[:SHOWN])))
+        .group_by("query_id", maintain_order=True)
+        .head(10 if len(names) == 1 else 3),
     )
 
 

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 TOGETHER = "all queries"
 
+UNLEARNT = 0.3
+"""Completions of a lower probability are hardly what the model has learnt."""
+
 
 def asked(context: Context) -> Asked:
     """The completions that the settings name, or the subject's own queries.
@@ -70,7 +73,22 @@ def asked(context: Context) -> Asked:
         )
         for prompt, own, log, by_itself in zip(prompts, found, logs, written, strict=True)
     ]
+    _warn_of_unlearnt(context, queries)
     return Asked(pool, queries)
+
+
+def _warn_of_unlearnt(context: Context, queries: Sequence[Query]) -> None:
+    """Say so where completions that were given are hardly what the model would write."""
+    given = [query for query in queries if not query.written]
+    poor = [query for query in given if query.probability < UNLEARNT]
+    if poor:
+        context.note(
+            f"The model gives {len(poor):,} of {len(given):,} completions a probability below "
+            f"{UNLEARNT:g} ({quoted(poor[0].completion or '')}: {poor[0].probability:.2g}). Where "
+            "it has hardly learnt a completion, what taught it is told less well: leave the "
+            "completion out to trace what the model does write.",
+            level="warning",
+        )
 
 
 def language_task(context: Context) -> LanguageModelTask:

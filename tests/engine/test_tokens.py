@@ -258,3 +258,75 @@ def test_a_gpt_is_scored_in_both_its_forms() -> None:
     scores = scores_of(ForwardINF(written, train=pool, preconditioner="none"), pool.subset([3]))
     assert np.isfinite(scores).all()
     assert scores[0, 3] > 0
+
+
+def test_documents_are_scored_by_tokens_and_by_loss_in_one_pass(
+    recurrent: LanguageModelTask,
+) -> None:
+    pool, asked = documents(), documents(5, seed=1)
+    names = ["a", "b", "a", "c", "b"]
+    engine = ForwardINF(
+        recurrent, train=pool, preconditioner="kfac", train_measure="tokens", rise=0.5
+    )
+    found = engine.documents(asked, groups=names)
+    tokens = engine.influence(asked, groups=names)
+    loss = engine.configured(rise=0.5).influence(asked, groups=names)
+    np.testing.assert_allclose(found.tokens.values, tokens.values, rtol=1e-5)
+    np.testing.assert_allclose(found.tokens.step, tokens.step, rtol=1e-6)
+    np.testing.assert_allclose(found.loss.values, loss.values, rtol=1e-2, atol=2e-5)
+    assert found.loss.query_ids == ("a", "b", "c")
+    assert (found.tokens.measure, found.loss.measure) == ("tokens", "loss")
+    some = engine.documents(asked.subset([3]), pool.subset([7, 2]))
+    np.testing.assert_allclose(some.loss.values[0], found.loss.values[2, [7, 2]], rtol=1e-4)
+    with pytest.raises(SettingError, match="train_measure"):
+        engine.configured().documents(asked)
+
+
+def test_documents_are_averaged_over_checkpoints(recurrent: LanguageModelTask) -> None:
+    pool, asked = documents(), documents(2, seed=1)
+    other = {name: 1.1 * value for name, value in recurrent.model.state_dict().items()}
+    engine = ForwardINF(
+        recurrent, train=pool, preconditioner="none", train_measure="tokens",
+        checkpoints=[other], checkpoint_weights=[1, 3],
+    )  # fmt: skip
+    found = engine.documents(asked)
+    np.testing.assert_allclose(found.tokens.values, engine.influence(asked).values, rtol=1e-5)
+
+
+def test_an_engine_on_other_parameters_is_that_of_its_own_making(
+    recurrent: LanguageModelTask,
+) -> None:
+    pool, asked = documents(), documents(3, seed=1)
+    first = ForwardINF(recurrent, train=pool)
+    before = first.influence(asked).values
+    other = first.with_curvature("ekfac", parameters="mix.*", damping=2.0).configured(
+        rise=0.3, train_measure="tokens"
+    )
+    own = ForwardINF(
+        recurrent, train=pool, preconditioner="ekfac", parameters="mix.*", damping=2.0, rise=0.3,
+        train_measure="tokens",
+    )  # fmt: skip
+    np.testing.assert_array_equal(other.influence(asked).values, own.influence(asked).values)
+    np.testing.assert_array_equal(first.influence(asked).values, before)
+    with pytest.raises(SettingError, match="preconditioner"):
+        first.with_curvature("newton")  # type: ignore[arg-type]
+    with pytest.raises(SettingError, match="no trainable parameter"):
+        first.with_curvature(parameters="nothing").influence(asked)
+
+
+def test_documents_are_evaluated_by_their_loss_alone(recurrent: LanguageModelTask) -> None:
+    pool = documents()
+    found = ForwardINF(recurrent, train=pool).evaluate()
+    assert found.outputs is None
+    batch = tuple(map(torch.from_numpy, pool.dataset.rows(np.arange(len(pool)))))  # type: ignore[attr-defined]
+    with torch.no_grad():
+        expected = recurrent.loss(recurrent.model.eval(), batch)
+    np.testing.assert_allclose(found.loss, expected, rtol=1e-5)
+
+
+def test_a_self_check_is_not_advised_on(recurrent: LanguageModelTask) -> None:
+    said: list[str] = []
+    ForwardINF(recurrent, train=documents(), train_measure="tokens", warn=said.append).self_check(
+        queries=12
+    )
+    assert not any("first-order" in sentence for sentence in said)

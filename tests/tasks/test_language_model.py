@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from auditkit import Documents, LanguageModelTask
+from auditkit import Answers, Documents, LanguageModelTask
 from auditkit.errors import LabelError, PoolError, TaskError
 from auditkit.subject import NOT_COUNTED
 
@@ -101,3 +101,41 @@ def test_scores_of_another_shape_are_refused() -> None:
 class _Keyword(nn.Module):
     def forward(self, input_ids: Tensor, labels: Tensor) -> Tensor:
         return torch.zeros(len(input_ids), 2, 3)
+
+
+def test_answers_are_padded_and_masked() -> None:
+    answers = Answers([[1, 2, 0], [2]], [[0], [1, 2]], pad=7)
+    tokens, mask, labels = answers.rows(np.arange(2))
+    assert tokens.tolist() == [[1, 2, 0], [2, 7, 7]]
+    assert mask.tolist() == [[1, 1, 1], [1, 0, 0]]
+    assert labels.tolist() == [[0, NOT_COUNTED], [1, 2]]
+    assert list(answers.counted(1)) == [0, 1]
+    assert [part.tolist() for part in answers[1]] == [[2], [1], [1, 2]]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "answers", "said"),
+    [
+        ([], [], "0 inputs and 0 answers"),
+        ([[1]], [[1], [2]], "1 inputs and 2 answers"),
+        ([[1], [2]], [[1], []], "Example 1 has 1 tokens and an answer of 0"),
+    ],
+)
+def test_answers_that_cannot_be_learnt_are_refused(
+    inputs: list[list[int]], answers: list[list[int]], said: str
+) -> None:
+    with pytest.raises(PoolError, match=said):
+        Answers(inputs, answers)
+
+
+def test_documents_may_be_parts_of_wholes() -> None:
+    assert Documents([[0, 1], [1, 2]], wholes=["a", "a"]).wholes == ("a", "a")
+    with pytest.raises(PoolError, match="1 names of whole texts for 2 documents"):
+        Documents([[0, 1], [1, 2]], wholes=["a"])
+
+
+def test_batches_of_another_number_of_parts_are_refused() -> None:
+    answering = LanguageModelTask(Fixed(), form="seq2seq")
+    part = torch.zeros(1, 3, dtype=torch.int64)
+    with pytest.raises(TaskError, match="A batch holds 4 parts"):
+        answering.loss(answering.model, (part, part, part, part))

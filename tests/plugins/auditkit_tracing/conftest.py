@@ -135,7 +135,7 @@ def facts(tmp_path_factory: pytest.TempPathFactory) -> Facts:
     tokens = [encoded(names, text) for text in texts]
     model = gpt(len(names))
     batch = {"input_ids": padded(tokens, 0), "labels": padded(tokens, -100)}
-    fit(model, batch, steps=350)
+    fit(model, batch, steps=200)
     model.save_pretrained(folder / "gpt")  # type: ignore[operator]
     return Facts(folder / "gpt", lines(folder / "train.jsonl", rows), stating, born)
 
