@@ -70,12 +70,14 @@ def test_a_ranking_is_judged_by_the_first_ten_and_reworded_documents_apart() -> 
     kinds = ["trap", "statement", "rewording", *["statement"] * 9]
     documents = [Document("", 0 if place < 3 else 1, kind) for place, kind in enumerate(kinds)]  # type: ignore[arg-type]
     corpus = Corpus(FACTS, documents, [Query("", "", 0)])
+    assert len(corpus.facts) == 6  # of six answers
     values = np.array([[12, 11, -1, *range(9, 0, -1)]], dtype=np.float32)
     assert judge(corpus, corpus.queries, values) == {
         "queries": 1,
         "MRR": 0.5,
         "recall@10": 0.5,
         "reworded recall@10": 0.0,
+        "shared recall@10": None,
         "all found": 0.0,
         "first is a trap": 1.0,
     }

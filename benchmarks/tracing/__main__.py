@@ -132,13 +132,13 @@ def main(seeds: str, stages: str, again: bool, cache: Path, out: Path) -> None:
 
 def tables(seeds: Cells) -> str:
     """Markdown: rankings, cause and self-check, one value per seed."""
-    lines = ["| way | queries | MRR | recall@10 | reworded recall@10 |", "|---|---|---|---|---|"]
+    keys = ("MRR", "recall@10", "reworded recall@10", "shared recall@10")
+    lines = ["| way | queries | " + " | ".join(keys) + " |", "|---|---|" + "---|" * len(keys)]
     for stage in ("ranking", "variants"):
         own = [seed[stage] for seed in seeds.values() if stage in seed]
         for name in own[0] if own else ():
             cells = [each[name] for each in own]
-            figures = (listed([cell[key] for cell in cells])
-                       for key in ("MRR", "recall@10", "reworded recall@10"))  # fmt: skip
+            figures = (listed([cell[key] for cell in cells]) for key in keys)
             lines.append(f"| {name} | {cells[0]['queries']} | " + " | ".join(figures) + " |")
     lines += ["", "| left out of training | probability of the answers | fall |", "|---|---|---|"]
     arms = [seed["cause"] for seed in seeds.values() if "cause" in seed]

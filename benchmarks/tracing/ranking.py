@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -61,7 +62,7 @@ def ranked(values: npt.NDArray[np.float32]) -> Places:
     return np.argsort(-values, kind="stable")
 
 
-def judge(corpus: Corpus, asked: Sequence[Query], values: Table) -> dict[str, float]:
+def judge(corpus: Corpus, asked: Sequence[Query], values: Table) -> dict[str, float | None]:
     """What rankings are worth, as means over queries.
 
     - `MRR`: one over the rank of the first document that states the fact.
@@ -69,10 +70,12 @@ def judge(corpus: Corpus, asked: Sequence[Query], values: Table) -> dict[str, fl
       if there are more.
     - `reworded recall@10`: the same for reworded documents alone, in the same ranking, over queries
       that have one.
+    - `shared recall@10`: recall@10 over queries whose answer is that of several facts: currencies.
     - `all found`: the share of queries with a recall of 1.
     - `first is a trap`: the share of queries whose first document is one of the fact's traps.
     """
-    rows, reworded = [], []
+    rows, reworded, shared = [], [], []
+    answers = Counter(fact.answer for fact in corpus.facts)
     for own, question in zip(values, asked, strict=True):
         order, true = ranked(own), corpus.stating(question)
         top, worded = set(order[:TOP].tolist()), corpus.reworded(question)
@@ -81,6 +84,8 @@ def judge(corpus: Corpus, asked: Sequence[Query], values: Table) -> dict[str, fl
         best = corpus.documents[order[0]]
         trapped = best.fact == question.fact and best.kind == "trap"
         rows.append((1 / first, recall, recall == 1, trapped))
+        if answers[question.answer] > 1:
+            shared.append(recall)
         if worded:
             reworded.append(len(top & worded) / len(worded))
     means = np.mean(rows, axis=0)
@@ -88,7 +93,12 @@ def judge(corpus: Corpus, asked: Sequence[Query], values: Table) -> dict[str, fl
         "queries": len(asked),
         "MRR": float(means[0]),
         "recall@10": float(means[1]),
-        "reworded recall@10": float(np.mean(reworded)),
+        "reworded recall@10": _mean(reworded),
+        "shared recall@10": _mean(shared),
         "all found": float(means[2]),
         "first is a trap": float(means[3]),
     }
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if values else None
