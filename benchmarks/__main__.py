@@ -12,6 +12,8 @@ from benchmarks import (
     truth,
 )
 from benchmarks.attribution import cost, lds, leakage
+from benchmarks.diffusion import __main__ as diffusion
+from benchmarks.diffusion import truth as halves_of_images
 from benchmarks.leakage import __main__ as planted_leaks
 from benchmarks.memorization import __main__ as memorization
 from benchmarks.mirror import __main__ as mirror
@@ -19,7 +21,7 @@ from benchmarks.mirror import __main__ as mirror
 SCRIPTS = (
     mislabel, memory, real_input, truth, lds, leakage, cost,
     planted_leaks, leakage_influence, leakage_real, memorization,
-    memorization_texts, mirror,
+    memorization_texts, mirror, halves_of_images, diffusion,
 )  # fmt: skip
 
 for script in SCRIPTS:
