@@ -81,12 +81,18 @@ class Task(ABC):
         """
         return batch
 
-    def prepared(self, pool: Pool, *, device: torch.device) -> Pool:
+    def prepared(self, pool: Pool, *, device: torch.device, asked: bool = False) -> Pool:
         """The pool as the engine is to measure it: the same ids in the same order.
 
         Called once per pool. What costs much and does not depend on the model's weights belongs
         here, and keys that an example's random numbers are drawn by. The methods above must take
         batches of the pool and of what this makes of it.
+
+        Args:
+            pool: the examples.
+            device: torch's device to work on.
+            asked: whether they are queries, whose numbers must be others than those of training
+                examples that happen to have their ids.
         """
         return pool
 

@@ -60,6 +60,9 @@ from auditkit.scores import Evaluation, Floats, Holdout, Planter, Ranking, Score
 from auditkit.seeds import seeded
 from auditkit.subject import Recipe, Task
 
+_Prepared = WeakKeyDictionary[Pool, Pool]
+"""What a task made of pools."""
+
 
 class ForwardINF:
     """The scoring engine on one task and its train pool.
@@ -142,7 +145,7 @@ class ForwardINF:
         check_choice("preconditioner", preconditioner, Choice)
         check_device(device)
         self.task, self.device = task, torch.device(device)
-        self._given, self._prepared = train, WeakKeyDictionary[Pool, Pool]()
+        self._given, self._prepared = train, (_Prepared(), _Prepared())
         self.train = self._own(train)
         self.recipe = recipe or Recipe()
         self.seed = seed
@@ -229,7 +232,7 @@ class ForwardINF:
             TaskError: the model cannot be run on the first query or example.
             NonFiniteScoreError: an update went so far that a score is no number.
         """
-        queries, pool, rows = self._own(queries), self._own(pool), grouped(queries, groups)
+        queries, pool, rows = self._asked(queries), self._own(pool), grouped(queries, groups)
         whole = Whole(tuple(rows), pool.ids, measure=self._sides.train_name)
         for tile in self._tiles(queries, rows, pool):
             whole.add(tile.rows, tile.values, tile.steps)
@@ -248,7 +251,7 @@ class ForwardINF:
         Scores come in tiles and are never held whole, so queries and pool may be as large as they
         are; what is said of each training example (`Ranking.mean` and so on) counts all of them.
         """
-        queries, pool, rows = self._own(queries), self._own(pool), grouped(queries, groups)
+        queries, pool, rows = self._asked(queries), self._own(pool), grouped(queries, groups)
         strongest = Strongest(tuple(rows), pool.ids, k=k, measure=self._sides.train_name)
         for tile in self._tiles(queries, rows, pool):
             strongest.add(tile.rows, tile.values, tile.steps)
@@ -326,7 +329,7 @@ class ForwardINF:
         """
         if not self._sides.by_token:
             raise SettingError('Changes of tokens need an engine with train_measure="tokens".')
-        queries, pool = self._own(queries), self._own(pool)
+        queries, pool = self._asked(queries), self._own(pool)
         with seeded(self.seed), differentiable():
             self._try(self._sides, queries, pool)
             return self._scoring.token_changes(queries, np.arange(len(queries)), pool)
@@ -408,12 +411,12 @@ class ForwardINF:
         scoring = self._scoring_of(sides)
 
         def values(asked: Pool, pool: Pool, groups: Sequence[str] | None = None) -> Floats:
-            rows = grouped(asked, groups)
+            asked, pool, rows = self._asked(asked), self._own(pool), grouped(asked, groups)
             return np.concatenate(
                 [tile.values for tile in self._tiles(asked, rows, pool, scoring=scoring)]
             ).astype(np.float32)
 
-        result = self_check(values, self.train, queries, candidates, seed=self.seed)
+        result = self_check(values, self._given, queries, candidates, seed=self.seed)
         check_sign(values, self.task, self._models.trained, self.train, candidates, seed=self.seed)
         if not result.passed and self._warn is not None:
             self._warn(
@@ -454,20 +457,27 @@ class ForwardINF:
                 f"The task given ({type(task).__name__}) has another model than the engine's: "
                 "curvature and weights cannot be shared, so make an engine of its own for it."
             )
-        self.task, self._prepared, self._pulls = task, WeakKeyDictionary(), []
+        self.task, self._prepared, self._pulls = task, (_Prepared(), _Prepared()), []
         self.train = self._own(self._given)
         self._trials = Trials(task, self._models.trained, self.train, self._executor)
 
     def _own(self, pool: Pool | None) -> Pool:
-        """The pool as the task has it measured, made once; the train pool for None."""
-        if pool is None or pool is self._prepared.get(self._given):
-            return self.train
-        if pool not in self._prepared:
-            found = self.task.prepared(pool, device=self.device)
-            if found is pool:
+        """The pool as the task has training examples measured; the train pool for None."""
+        return self.train if pool is None else self._made(pool, asked=False)
+
+    def _asked(self, queries: Pool) -> Pool:
+        """The same of queries, whose random numbers are others."""
+        return self._made(queries, asked=True)
+
+    def _made(self, pool: Pool, *, asked: bool) -> Pool:
+        """What the task makes of a pool, made once."""
+        kept = self._prepared[asked]
+        if pool not in kept:
+            found = self.task.prepared(pool, device=self.device, asked=asked)
+            if found is pool:  # not kept, or it would be so for good
                 return pool
-            self._prepared[pool] = found
-        return self._prepared[pool]
+            kept[pool] = found
+        return kept[pool]
 
     def _try(self, sides: Sides, queries: Pool, pool: Pool) -> None:
         """Try the model before anything is computed, and say what must be known of it."""

@@ -141,8 +141,11 @@ class DiffusionTask(Task):
         other._latents = self._latents
         return other
 
-    def prepared(self, pool: Pool, *, device: torch.device) -> Pool:
+    def prepared(self, pool: Pool, *, device: torch.device, asked: bool = False) -> Pool:
         """The pool with a key for each image, by which its noises are drawn; encoded, if it is.
+
+        Where each has noises of its own, queries have others than training images of their ids:
+        noises that only these two have in common would make them look alike.
 
         Raises:
             TaskError: examples that are no images.
@@ -151,7 +154,8 @@ class DiffusionTask(Task):
         if isinstance(first, tuple) and len(first) == 3:
             return pool  # prepared before
         names = [""] * len(pool) if self.shared else pool.ids
-        keys = keys_of(names, seed=self.seed)
+        side = "query" if asked and not self.shared else "train"
+        keys = keys_of(names, seed=self.seed, side=side)
         dataset: SizedDataset = pool.dataset
         if self.encoder is not None:
             if pool not in self._latents:

@@ -19,9 +19,9 @@ _SECOND = -7723592293110705685  # 0x94D049BB133111EB
 _BITS = 24
 
 
-def keys_of(names: Sequence[str], *, seed: int) -> Tensor:
-    """A key for each name, int64 [name]; other seeds give other keys."""
-    digests = [hashlib.blake2b(f"{seed}\0{name}".encode(), digest_size=8) for name in names]
+def keys_of(names: Sequence[str], *, seed: int, side: str = "train") -> Tensor:
+    """A key for each name, int64 [name]; others for other seeds, and on other sides."""
+    digests = [hashlib.blake2b(f"{seed}\0{side}\0{name}".encode(), digest_size=8) for name in names]
     numbers = [int.from_bytes(digest.digest(), "big", signed=True) for digest in digests]
     return torch.tensor(numbers, dtype=torch.int64)
 

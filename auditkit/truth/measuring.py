@@ -79,7 +79,7 @@ def _under(retraining: Retraining, leg: Leg) -> Values:
     task = retraining.task
     function = measure_function(task, retraining.measure, default=task.measure)
     with seeded(retraining.seed, "measuring after a retraining"):
-        asked = task.prepared(retraining.asked, device=executor.device)
+        asked = task.prepared(retraining.asked, device=executor.device, asked=True)
         values = executor.measure(function, model, asked, what=retraining.measure_name)
     found: Values = values.numpy()
     return found

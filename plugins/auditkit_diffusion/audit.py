@@ -52,7 +52,7 @@ class DiffusionAudit(Audit[DiffusionSettings]):
         if not check.check.passed:
             context.note(
                 f"Only {check.check.top1:.0%} of {check.check.queries} training images, given as "
-                "queries with other noises, find themselves first: the rankings are not to be "
+                "queries, find themselves first: the rankings are not to be "
                 "trusted. Try another --measure or --rise, or more --draws.",
                 level="warning",
             )

@@ -126,7 +126,7 @@ def standings(values: Table) -> Table:
 
 @dataclass(frozen=True)
 class Reference:
-    """Training images as queries, with other noises than they have as training images.
+    """Training images as queries.
 
     Attributes:
         check: how often they find themselves.
@@ -150,8 +150,7 @@ def reference(context: Context, engine: Engine) -> Reference:
     train = context.subject.train
     chosen = np.random.default_rng([context.seed, 2]).permutation(len(train))[:_CANDIDATES]
     asking = train.subset(chosen[:_ASKED])
-    renamed = Pool(asking.dataset, ids=[f"{name} as a query" for name in asking.ids])
-    values = engine.influence(renamed, train.subset(chosen)).values.astype(np.float64)
+    values = engine.influence(asking, train.subset(chosen)).values.astype(np.float64)
     found, count = standings(values), len(asking)
     places = np.arange(count)
     own = found[places, places]

@@ -132,9 +132,9 @@ def _strength(result: AuditResult) -> Section:
         line = alt.Chart(pl.DataFrame({"at": [threshold]})).mark_rule(strokeDash=[4, 3])
         chart = points + line.encode(x="at:Q")
     told = (
-        "What stands out is judged against training images themselves. Some were given as queries, "
-        "with other noises than they have as training images: the first row is how far each stands "
-        "for itself, the second how far the strongest other image does. A training image stands "
+        "What stands out is judged against training images themselves. Some were given as queries: "
+        "the first row is how far each stands for itself, the second how far the strongest other "
+        "image does. A training image stands "
         "out for a generated one past the geometric mean of the two, if it does so under at least "
         "half of the other noises."
     )

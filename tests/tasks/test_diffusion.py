@@ -118,6 +118,28 @@ def test_losses_do_not_depend_on_the_batch() -> None:
     )
 
 
+def test_queries_have_other_noises_than_training_images_of_their_ids() -> None:
+    task = DiffusionTask(Denoiser(), SCHEDULER, timesteps=2, shared=False)
+    pool = Pool.from_arrays(images())
+    asked = task.prepared(pool, device=CPU, asked=True)
+    assert asked.ids == pool.ids
+    here, there = (
+        task.loss(task.model, collate(one, every(one), device=CPU))
+        for one in (asked, task.prepared(pool, device=CPU))
+    )
+    assert bool(((here - there).abs() > 1e-6).all())
+
+
+def test_an_image_is_no_proponent_for_the_sake_of_its_name() -> None:
+    random = torch.Generator().manual_seed(5)
+    train = Pool.from_arrays(torch.rand(40, 1, 6, 6, generator=random) * 2 - 1)
+    queries = Pool.from_arrays(torch.rand(40, 1, 6, 6, generator=random) * 2 - 1)
+    task = DiffusionTask(Unconditional(), SCHEDULER, timesteps=2, shared=False)
+    engine = ForwardINF(task, train=train, preconditioner="none", rise=0.5)
+    ranks = (-engine.influence(queries).values).argsort(axis=1).argsort(axis=1)
+    assert 14 < ranks.diagonal().mean() < 25  # 19.5, give or take two and a half standard errors
+
+
 def test_gradients_per_example_can_be_mapped_over() -> None:
     task, pool = DiffusionTask(Denoiser(), SCHEDULER, timesteps=4), Pool.from_arrays(images())
     batch = batch_of(task, pool)

@@ -94,12 +94,29 @@ def test_what_the_model_never_saw_leans_on_nothing(
 ) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (8, 8), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "noise.png")
+    given = (learnt / "train", "--model", learnt / "model", "--query", tmp_path / "noise.png")
+    code, said = call(*given, *QUICK, "--fail-on", "0.5")
+    assert code == 0
+    assert "leans on none of 40 training images alone" in said
+
+
+def test_scores_that_fail_the_check_claim_nothing(
+    call: Call, learnt: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from auditkit_diffusion import measuring
+
+    def misled(values: measuring.Table) -> measuring.Table:
+        return -standings(values)
+
+    standings = measuring.standings
+    monkeypatch.setattr(measuring, "standings", misled)
     code, said = call(
-        learnt / "train", "--model", learnt / "model", "--query", tmp_path / "noise.png", *QUICK,
-        "--fail-on", "0.5", "--measure", "squared-norm",
+        learnt / "train", "--model", learnt / "model", "--query", learnt / "made", *QUICK,
+        "--fail-on", "0.01",
     )  # fmt: skip
-    assert "training image" in said
-    assert code in (0, 1)
+    assert code == 0
+    assert "Not to be told: training images do not find themselves" in said
+    assert "find themselves first: the rankings are not to be trusted" in said
 
 
 def subject_file(path: Path, learnt: Path, *, queries: bool = True) -> str:
