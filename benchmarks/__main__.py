@@ -14,6 +14,7 @@ import click
 
 from benchmarks import (
     factors,
+    invented_facts,
     leakage_influence,
     leakage_real,
     memorization_texts,
@@ -23,6 +24,8 @@ from benchmarks import (
     truth,
 )
 from benchmarks.attribution import cost, lds, leakage
+from benchmarks.diffusion import __main__ as diffusion
+from benchmarks.diffusion import truth as halves_of_images
 from benchmarks.leakage import __main__ as planted_leaks
 from benchmarks.memorization import __main__ as memorization
 from benchmarks.mirror import __main__ as mirror
@@ -31,7 +34,7 @@ from benchmarks.tracing import __main__ as tracing
 SCRIPTS = (
     mislabel, memory, real_input, truth, lds, leakage, cost, factors,
     planted_leaks, leakage_influence, leakage_real, memorization,
-    memorization_texts, mirror, tracing,
+    memorization_texts, mirror, tracing, invented_facts, halves_of_images, diffusion,
 )  # fmt: skip
 
 APART = "CURVLINOPS_PYTHON"

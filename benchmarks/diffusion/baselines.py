@@ -9,7 +9,7 @@ are computed here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -25,6 +25,10 @@ from benchmarks.diffusion.model import scheduler
 Floats: TypeAlias = npt.NDArray[np.float32]
 Quantity: TypeAlias = Literal["loss", "squared norm"]
 
+Noise: TypeAlias = Literal["own", "shared"]
+"""Whether each image has noises of its own, as published, or all have the same."""
+
+TIMES = 16
 DAMPINGS = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """Lambdas tried for TRAK and D-TRAK, in units of the kernel's mean eigenvalue."""
 
@@ -32,32 +36,35 @@ PROJECTED = 4096
 
 
 def gradients(
-    model: UNet2DModel, images: Images, quantity: Quantity, *, times: int, seed: int, file: Path
+    model: UNet2DModel, images: Images, quantity: Quantity, noise: Noise, *, seed: int, file: Path
 ) -> Floats:
     """Gradient by all weights of each image's quantity, float32 [image, weight], kept in a file.
 
-    The mean over evenly spread timesteps, each with a noise of its own, under the empty token.
+    The mean over evenly spread timesteps with a noise each, under the empty token.
     """
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
         np.save(
-            file.with_suffix(".part.npy"), fresh_gradients(model, images, quantity, times, seed)
+            file.with_suffix(".part.npy"), fresh_gradients(model, images, quantity, noise, seed)
         )
         file.with_suffix(".part.npy").replace(file)
     return np.asarray(np.load(file, mmap_mode="r"))
 
 
 def fresh_gradients(
-    model: UNet2DModel, images: Images, quantity: Quantity, times: int, seed: int
+    model: UNet2DModel, images: Images, quantity: Quantity, noise: Noise, seed: int
 ) -> Floats:
     """The same, computed."""
     parameters = [weight for weight in model.parameters() if weight.requires_grad]
     found = np.empty((len(images), sum(weight.numel() for weight in parameters)), np.float32)
     generator = torch.Generator().manual_seed(seed)
+    shape = (TIMES, *images.shape[1:])
+    drawn = torch.randn(shape, generator=generator)
     for row, image in enumerate(torch.from_numpy(images)):
-        value = _quantity(model, image, quantity, times=times, generator=generator)
+        value = _quantity(model, image, quantity, drawn)
         slopes = torch.autograd.grad(value, parameters, allow_unused=True, materialize_grads=True)
         found[row] = torch.cat([slope.flatten() for slope in slopes]).numpy()
+        drawn = torch.randn(shape, generator=generator) if noise == "own" else drawn
     return found
 
 
@@ -122,11 +129,8 @@ def features(model: UNet2DModel, images: Images, *, times: int = 4, seed: int = 
     return _unit(found - found.mean(0))
 
 
-def _quantity(
-    model: UNet2DModel, image: Tensor, quantity: Quantity, *, times: int, generator: torch.Generator
-) -> Tensor:
-    moments = ((torch.arange(times) + 0.5) * 1000 / times).long()
-    noise = torch.randn((times, *image.shape), generator=generator)
+def _quantity(model: UNet2DModel, image: Tensor, quantity: Quantity, noise: Tensor) -> Tensor:
+    moments = ((torch.arange(TIMES) + 0.5) * 1000 / TIMES).long()
     noisy = scheduler().add_noise(image.expand(noise.shape), noise, moments)
     guess = model(noisy, moments, class_labels=torch.zeros_like(moments)).sample
     return ((guess - noise) ** 2).mean() if quantity == "loss" else (guess**2).mean()
@@ -134,6 +138,3 @@ def _quantity(
 
 def _unit(rows: Floats) -> Floats:
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-
-
-Scorer: TypeAlias = Callable[[Floats, Floats], Floats]

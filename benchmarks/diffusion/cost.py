@@ -23,10 +23,10 @@ import torch
 from auditkit import DiffusionTask, ForwardINF, Pool
 from auditkit.batches import collate, every
 from benchmarks.diffusion import baselines
+from benchmarks.diffusion.baselines import TIMES
 from benchmarks.diffusion.data import candidates, unconditional
 from benchmarks.diffusion.model import scheduler
 from benchmarks.diffusion.truth import CACHE, Explained, explained
-from benchmarks.diffusion.ways import TIMES
 
 Cell: TypeAlias = dict[str, float]
 
@@ -86,7 +86,7 @@ def measure(way: str, cache: Path) -> Cell:
 
 def _dtrak(model: Explained, train: np.ndarray, images: np.ndarray) -> Cell:
     def slopes(pictures: np.ndarray) -> np.ndarray:
-        return baselines.fresh_gradients(model.model, pictures, "squared norm", TIMES, 1)
+        return baselines.fresh_gradients(model.model, pictures, "squared norm", "own", 1)
 
     kept = []
     first = _seconds(

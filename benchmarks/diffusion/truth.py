@@ -32,6 +32,9 @@ KINDS = ("generated", "unconditional", "altered")
 PER_STYLE = {"tried": 4, "reported": 8}
 """Queries of each kind per style; unconditional ones as many in all."""
 
+GENERATED = 64
+"""How many images are generated of each group, of which queries are chosen."""
+
 CHECKPOINTS = (EPOCHS // 3, 2 * EPOCHS // 3)
 TIMES, NOISES = 20, 2
 
@@ -145,7 +148,7 @@ def _queries(model: UNet2DModel, data: Candidates) -> dict[str, Queries]:
         turn = (np.arange(len(groups)) % each + seed) % PER_GROUP
         rows = [data.exemplars(group)[place] for group, place in zip(groups, turn, strict=True)]
         images = {
-            "generated": generated(model, list(map(int, groups)), seed=100 + seed),
+            "generated": _alike(model, data, each, seed=100 + seed),
             "unconditional": generated(model, [0] * len(groups), seed=200 + seed),
             "altered": altered(data.images[rows], seed=seed),
         }
@@ -153,6 +156,22 @@ def _queries(model: UNet2DModel, data: Candidates) -> dict[str, Queries]:
             of = np.zeros_like(groups) if kind == "unconditional" else groups
             found[f"{kind}, {use}"] = Queries(pictures, of)
     return found
+
+
+def _alike(model: UNet2DModel, data: Candidates, each: int, *, seed: int) -> Images:
+    """Of many images generated of each group, those most like its exemplars, by pixels.
+
+    A generated image need not show what it was asked for. Judged by its distance to the nearest
+    exemplar, against that to the nearest other candidate: the choice can only favour pixel L2.
+    """
+    pixels, chosen = data.images.reshape(len(data.images), -1), []
+    for group in range(1, len(STYLES) + 1):
+        images = generated(model, [group] * GENERATED, seed=10 * seed + group)
+        distances = ((images.reshape(GENERATED, 1, -1) - pixels) ** 2).sum(axis=2)
+        own = data.groups == group
+        likeness = distances[:, own].min(axis=1) / distances[:, ~own].min(axis=1)
+        chosen.append(images[np.argsort(likeness)[:each]])
+    return np.concatenate(chosen)
 
 
 @click.command()

@@ -20,13 +20,13 @@ from auditkit import DiffusionTask, ForwardINF, Pool
 from auditkit.engine.preconditioner import Choice
 from auditkit.engine.response import Response
 from benchmarks.diffusion import baselines
-from benchmarks.diffusion.baselines import DAMPINGS, Floats, Quantity
+from benchmarks.diffusion.baselines import DAMPINGS, TIMES, Floats, Noise, Quantity
 from benchmarks.diffusion.data import Candidates, Images
 from benchmarks.diffusion.model import scheduler
 from benchmarks.diffusion.truth import Explained
 
-TIMES = 16
 MeasureName: TypeAlias = Literal["loss", "squared-norm"]
+TrainMeasureName: TypeAlias = Literal["loss", "squared-norm", "outputs"]
 
 
 @dataclass(frozen=True)
@@ -60,47 +60,44 @@ class Case:
         """The queries under the empty token."""
         return Pool.from_arrays(self.images, np.zeros(len(self.ids), np.int64), ids=self.ids)
 
-    def gradients(self, quantity: Quantity) -> tuple[Floats, Floats]:
+    def gradients(self, quantity: Quantity, noise: Noise) -> tuple[Floats, Floats]:
         """Of the queries and of the candidates."""
-        model, stem = self.explained.model, quantity.replace(" ", "-")
-        one = partial(baselines.gradients, model, quantity=quantity, times=TIMES)
+        model, stem = self.explained.model, f"{quantity.replace(' ', '-')}-{noise}"
+        seeds = (11, 12) if noise == "own" else (4, 4)
+        one = partial(baselines.gradients, model, quantity=quantity, noise=noise)
         return (
-            one(self.images, seed=11, file=self.cache / f"gradients-{stem}-{self.name}.npy"),
-            one(self.data.images, seed=12, file=self.cache / f"gradients-{stem}.npy"),
+            one(self.images, seed=seeds[0], file=self.cache / f"gradients-{stem}-{self.name}.npy"),
+            one(self.data.images, seed=seeds[1], file=self.cache / f"gradients-{stem}.npy"),
         )
 
-    def engine(self, preconditioner: Choice, damping: float) -> ForwardINF:
-        """Forward-INF on the model with that preconditioner."""
-        name = f"{preconditioner} {damping}"
-        if name not in self.engines:
-            self.engines[name] = ForwardINF(
-                DiffusionTask(self.explained.model, scheduler(), timesteps=TIMES),
-                train=self.data.pool,
-                preconditioner=preconditioner,
-                damping=damping,
+    def engine(self, preconditioner: Choice, task: DiffusionTask) -> ForwardINF:
+        """Forward-INF on the model with that preconditioner, measured by that task."""
+        if preconditioner not in self.engines:
+            self.engines[preconditioner] = ForwardINF(
+                task, train=self.data.pool, preconditioner=preconditioner
             )
-        return self.engines[name]
+        return self.engines[preconditioner]
 
 
 Way: TypeAlias = Callable[[Case], Floats]
 
 
 def baseline_ways() -> dict[str, Way]:
-    """Likeness, gradient products, TRAK and D-TRAK."""
+    """Likeness, gradient products, TRAK and D-TRAK, each image with noises of its own or not."""
     ways: dict[str, Way] = {
         "pixel L2": lambda case: baselines.pixels(case.images, case.data.images),
         "denoiser-feature cosine": _features,
-        "gradient dot product": lambda case: baselines.dot(*case.gradients("loss")),
-        "gradient cosine": lambda case: baselines.cosine(*case.gradients("loss")),
-        "squared-norm gradient cosine": lambda case: baselines.cosine(
-            *case.gradients("squared norm")
-        ),
     }
-    measured: dict[str, Quantity] = {"TRAK, loss": "loss", "D-TRAK": "squared norm"}
-    for method, quantity in measured.items():
+    noises: dict[Noise, str] = {"own": "", "shared": ", same noises"}
+    for noise, said in noises.items():
+        ways[f"gradient dot product{said}"] = partial(_products, noise=noise, score=baselines.dot)
+        ways[f"gradient cosine{said}"] = partial(_products, noise=noise, score=baselines.cosine)
         for damping in DAMPINGS:
-            ways[f"{method} | lambda {damping:g}"] = partial(
-                _trak, quantity=quantity, damping=damping
+            ways[f"TRAK, loss{said} | lambda {damping:g}"] = partial(
+                _trak, quantity="loss", noise=noise, damping=damping
+            )
+            ways[f"D-TRAK{said} | lambda {damping:g}"] = partial(
+                _trak, quantity="squared norm", noise=noise, damping=damping
             )
     for damping in DAMPINGS:
         ways[f"D-TRAK, {baselines.PROJECTED} projections | lambda {damping:g}"] = partial(
@@ -111,49 +108,70 @@ def baseline_ways() -> dict[str, Way]:
 
 def first_order_ways() -> dict[str, Way]:
     """Forward-INF's first-order responses, of all queries at once by per-example gradients."""
-    ways: dict[str, Way] = {}
-    for preconditioner, damping in (
-        ("none", 1.0), ("diagonal", 1.0), ("kfac", 1.0), ("ekfac", 1.0),
-        ("diagonal", 0.1), ("diagonal", 10.0), ("kfac", 0.1), ("kfac", 10.0),
-        ("ekfac", 0.1), ("ekfac", 10.0),
-    ):  # fmt: skip
-        for measure in ("loss", "squared-norm"):
-            ways[f"Forward-INF first-order, {measure} | {preconditioner}, damping {damping:g}"] = (
-                partial(
-                    forward_inf, preconditioner=preconditioner, damping=damping,
-                    measure=measure, response="first-order",
-                )
-            )  # fmt: skip
-    return ways
+    settings: tuple[tuple[Choice, MeasureName, dict[str, bool | int]], ...] = (
+        ("kfac", "loss", {}),
+        ("ekfac", "loss", {}),
+        ("diagonal", "loss", {}),
+        ("none", "loss", {}),
+        ("kfac", "squared-norm", {}),
+        ("kfac", "loss", {"shared": False}),
+        ("diagonal", "loss", {"shared": False}),
+        ("ekfac", "loss", {"noises": 2}),
+    )
+    said = {"shared": ", own noises", "noises": ", two noises"}
+    return {
+        f"Forward-INF first-order, {measure} | {preconditioner}{''.join(said[k] for k in draws)}": (
+            partial(
+                forward_inf, preconditioner=preconditioner, measure=measure,
+                response="first-order", **draws,
+            )
+        )
+        for preconditioner, measure, draws in settings
+    }  # fmt: skip
 
 
 def finite_ways() -> dict[str, Way]:
     """Forward-INF with finite steps: a pass over the candidates per query."""
+    settings: tuple[tuple[Choice, TrainMeasureName, float], ...] = (
+        ("kfac", "loss", 1.5),
+        ("kfac", "loss", 0.5),
+        ("diagonal", "loss", 1.5),
+        ("diagonal", "loss", 0.5),
+        ("kfac", "outputs", 1.5),
+        ("kfac", "squared-norm", 0.5),
+    )
     return {
         f"Forward-INF, {measure} | {preconditioner}, rise {rise:g}": partial(
-            forward_inf, preconditioner=preconditioner, damping=1.0, measure=measure, rise=rise
+            forward_inf, preconditioner=preconditioner, measure=measure, rise=rise
         )
-        for measure, preconditioner, rise in (
-            ("loss", "diagonal", 0.5), ("loss", "kfac", 0.5), ("loss", "diagonal", 1.5),
-            ("loss", "kfac", 1.5), ("squared-norm", "diagonal", 0.5),
-            ("squared-norm", "kfac", 0.5),
-        )
-    }  # fmt: skip
+        for preconditioner, measure, rise in settings
+    }
 
 
 def forward_inf(
     case: Case,
     *,
     preconditioner: Choice,
-    damping: float,
-    measure: MeasureName,
+    measure: TrainMeasureName,
     response: Response = "finite",
     rise: float = 0.5,
+    shared: bool = True,
+    noises: int = 1,
     groups: tuple[str, ...] | None = None,
 ) -> Floats:
-    """Scores by the public engine, as the user has them."""
-    engine = case.engine(preconditioner, damping).configured(
-        measure=measure, train_measure=measure, response=response, rise=rise
+    """Scores by the public engine, as the user has them.
+
+    `outputs`: by how far the outputs move when the loss has been raised.
+    """
+    task = DiffusionTask(
+        case.explained.model, scheduler(), timesteps=TIMES, noises=noises, shared=shared
+    )
+    engine = case.engine(preconditioner, task).configured(
+        measure="loss" if measure == "outputs" else measure,
+        train_measure=measure,
+        response=response,
+        rise=rise,
+        task=task,
     )
     return engine.influence(case.queries, groups=groups).values
 
@@ -229,18 +247,18 @@ def _features(case: Case) -> Floats:
     return found[: len(case.images)] @ found[len(case.images) :].T
 
 
-def _trak(case: Case, *, quantity: Quantity, damping: float) -> Floats:
-    return baselines.trak(*case.gradients(quantity), damping=damping)
+def _products(case: Case, *, noise: Noise, score: Callable[[Floats, Floats], Floats]) -> Floats:
+    return score(*case.gradients("loss", noise))
+
+
+def _trak(case: Case, *, quantity: Quantity, noise: Noise, damping: float) -> Floats:
+    return baselines.trak(*case.gradients(quantity, noise), damping=damping)
 
 
 def _projected_trak(case: Case, *, damping: float) -> Floats:
-    return baselines.trak(*_projections(case), damping=damping)
-
-
-def _projections(case: Case) -> tuple[Floats, Floats]:
     file = case.cache / f"projected-{case.name}.npz"
     if not file.exists():
-        queries, train = baselines.projected(case.gradients("squared norm"))
+        queries, train = baselines.projected(case.gradients("squared norm", "own"))
         np.savez(file, queries=queries, train=train)
     kept = np.load(file)
-    return kept["queries"], kept["train"]
+    return baselines.trak(kept["queries"], kept["train"], damping=damping)
