@@ -104,6 +104,9 @@ def _prompt(line: str, *, where: str, number: int) -> Prompt:
     _not_empty(given["prompt"], f"The prompt in line {number}")
     if given.get("completion") is not None:
         _not_empty(given["completion"], f"The completion in line {number}")
+    for key in ("id", "group"):
+        if given.get(key) is not None:
+            _not_empty(given[key], f"The {key} in line {number}")
     own = given.get("id") or f"line-{number}"
     return Prompt(own, given["prompt"], given.get("completion"), given.get("group") or own)
 
@@ -113,3 +116,9 @@ def _not_empty(text: str, what: str) -> None:
         raise SettingError(
             f"{what} is empty: give a text; leave the completion out to have the model write it."
         )
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise SettingError(
+            f"{what} holds half a character at place {error.start}, which is no text: give UTF-8."
+        ) from error

@@ -33,3 +33,13 @@ def test_lines_of_a_file(tmp_path: Path) -> None:
 def test_a_file_and_a_prompt_are_too_much(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="put all into the file"):
         read_prompts(TracingSettings(queries=tmp_path / "q.jsonl", prompt="a"))
+
+
+def test_half_a_character_is_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "queries.jsonl"
+    path.write_text('{"prompt": "a \\ud800"}\n')
+    with pytest.raises(SettingError, match="The prompt in line 1 holds half a character"):
+        read_prompts(TracingSettings(queries=path))
+    path.write_text('{"prompt": "a", "group": " "}\n')
+    with pytest.raises(SettingError, match="The group in line 1 is empty"):
+        read_prompts(TracingSettings(queries=path))
