@@ -19,6 +19,7 @@ SCALARS = (bool, int, float, str, Path)
 
 RESERVED = frozenset(
     {"batch_size", "debug", "device", "drop", "embeddings", "evaluation", "fail_on", "help", "id"}
+    | {"condition", "generated", "generated_prompt"}
     | {
         "label",
         "model",

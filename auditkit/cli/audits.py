@@ -199,7 +199,7 @@ def _source_options(
         checkpoint=path("model"),
         generated=generated if isinstance(generated, tuple) else (),
         condition=text("condition"),
-        prompt=text("prompt"),
+        prompt=text("generated_prompt"),
         seed=options.seed,
         device=options.device,
         batch_size=options.batch_size,
