@@ -33,6 +33,7 @@ RESERVED = frozenset(
         "help",
         "id",
     }
+    | {"condition", "generated", "generated_prompt"}
     | {
         "label",
         "model",

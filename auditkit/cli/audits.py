@@ -208,7 +208,7 @@ def _source_options(
         base=path("base"),
         generated=generated if isinstance(generated, tuple) else (),
         condition=text("condition"),
-        prompt=text("prompt"),
+        prompt=text("generated_prompt"),
         seed=options.seed,
         device=options.device,
         batch_size=options.batch_size,

@@ -127,7 +127,10 @@ def diffusion_options() -> list[click.Parameter]:
             ["--class", "condition"], metavar="NAME",
             help="The class of the generated images; default: the name of the folder they are in.",
         ),
-        click.Option(["--prompt"], metavar="TEXT", help="The prompt of the generated images."),
+        click.Option(
+            ["--prompt", "generated_prompt"], metavar="TEXT",
+            help="The prompt of the generated images.",
+        ),
     ]  # fmt: skip
 
 

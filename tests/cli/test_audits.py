@@ -40,7 +40,9 @@ def test_every_command_has_the_common_options_and_no_setting_may_take_their_name
         bare = type("Bare", (audit,), {"settings": Nothing})
         names = {parameter.name for parameter in audit_command(bare).params}
         assert names <= RESERVED
-        assert RESERVED - names <= {"trusted", "evaluation", "model", "base", "no_model", "help"}
+        own = {"trusted", "evaluation", "model", "base", "no_model"}
+        made = {"condition", "generated", "generated_prompt"}
+        assert RESERVED - names <= {*own, *made, "help"}
 
 
 @pytest.mark.parametrize(
