@@ -241,5 +241,5 @@ def _best(rows: bool, *, draws: int) -> tuple[Kind, str]:
     if rows:
         return "ggn", "the Gauss-Newton matrix fits by its rows"
     if draws > 1:
-        return "diagonal", "as good as factors for diffusion models, and cheaper"
+        return "kfac", "better than the diagonal for diffusion models, and cheaper than `ekfac`"
     return "ekfac", "the model is too large for the rows of its Gauss-Newton matrix"
