@@ -24,12 +24,14 @@ if TYPE_CHECKING:
 def evaluate(task: Task, model: nn.Module, pool: Pool, executor: Executor) -> Evaluation:
     """Loss of each example under the model, and outputs and targets where the task has them.
 
+    Of documents only the loss is given: their outputs are a row per token.
+
     Raises:
         NonFiniteLossError: a loss is NaN or infinite.
         TaskError: outputs that are no table.
     """
     loss = executor.measure(task.loss, model, pool).numpy().astype(np.float32)
-    if not task.has_outputs:
+    if not task.has_outputs or task.likelihood == "tokens":
         return Evaluation(pool.ids, loss)
 
     def run(batch: Batch, where: Positions) -> Tensor:

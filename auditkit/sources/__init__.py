@@ -105,7 +105,15 @@ def _language(path: Path, options: SourceOptions) -> Subject:
     )
     if path.suffix.lower() not in TABLE_SUFFIXES:
         raise _unknown_file(path)
-    return load_language(path, options)
+    subject = load_language(path, options)
+    if options.evaluation is None:
+        return subject
+    second = existing(str(options.evaluation))
+    if second.suffix.lower() not in TABLE_SUFFIXES:
+        raise _unknown_file(second)
+    queries = load_language(second, options).train
+    told = f"{len(queries):,} documents from {second.name} are the queries."
+    return replace(subject, queries=queries, description=(*subject.description, told))
 
 
 def existing(reference: str) -> Path:

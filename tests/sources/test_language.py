@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -173,3 +174,17 @@ def test_models_that_answer_need_python(tmp_path: Path) -> None:
     transformers.T5ForConditionalGeneration(config).save_pretrained(folder)
     with pytest.raises(SettingError, match="answers what it is given"):
         load(str(table(tmp_path, TEXTS)), options(folder))
+
+
+def test_a_second_table_holds_the_queries(model: Path, tmp_path: Path) -> None:
+    first = table(tmp_path, TEXTS)
+    (tmp_path / "other").mkdir()
+    second = table(tmp_path / "other", TEXTS[:2])
+    found = load(str(first), replace(options(model), evaluation=second))
+    assert found.queries is not None
+    assert isinstance(found.queries.dataset, Documents)
+    assert len(found.queries) == 2
+    assert found.description[-1] == "2 documents from train.jsonl are the queries."
+    (tmp_path / "queries.txt").write_text("a b")
+    with pytest.raises(AuditkitError, match=r"queries\.txt"):
+        load(str(first), replace(options(model), evaluation=tmp_path / "queries.txt"))
