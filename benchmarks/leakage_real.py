@@ -122,14 +122,20 @@ def _tables(
     )
 
 
+def run(split: Split, out: Path) -> Path:
+    """Run the command, and give the folder of its run."""
+    command = [sys.executable, "-m", "auditkit", "leakage", *map(str, split.paths), *split.options]
+    subprocess.run([*command, "--out", str(out)], check=True)
+    [made] = out.iterdir()
+    return made
+
+
 def audit(split: Split, out: Path) -> Mapping[str, float]:
     """Run the command and compare what it flags with what was planted."""
-    command = [sys.executable, "-m", "auditkit", "leakage", *map(str, split.paths), *split.options]
     start = time.perf_counter()
-    subprocess.run([*command, "--out", str(out)], check=True)
+    made = run(split, out)
     seconds = time.perf_counter() - start
-    [run] = out.iterdir()
-    frame = pl.read_parquet(run / "findings.parquet")
+    frame = pl.read_parquet(made / "findings.parquet")
     flagged = frame.filter(pl.col("flagged"))
     pairs = dict(flagged.select("example_id", "other_id").iter_rows())
     right = [split.origin[name] == other for name, other in pairs.items() if name in split.origin]
@@ -141,7 +147,7 @@ def audit(split: Split, out: Path) -> Mapping[str, float]:
         "others flagged": len(extra),
         "estimated leaked": float(frame["probability"].sum()),
         "seconds": seconds,
-        "report, MB": (run / "report.html").stat().st_size / 1e6,
+        "report, MB": (made / "report.html").stat().st_size / 1e6,
     }
     for kind in sorted(set(split.kinds.values())):
         of_kind = [name for name, own in split.kinds.items() if own == kind]

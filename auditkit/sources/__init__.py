@@ -117,14 +117,17 @@ def _language(path: Path, options: SourceOptions) -> Subject:
         ("drop", "embeddings", "trusted"),
         reason="a language model is trained on the texts alone: leave it out",
     )
-    if options.evaluation is not None:
-        raise SettingError(
-            f"A second path ({options.evaluation}) was given, and with --model the subject is a "
-            "language model and its training texts: leave the second path out."
-        )
     if path.suffix.lower() not in TABLE_SUFFIXES:
         raise _unknown_file(path)
-    return load_language(path, options)
+    subject = load_language(path, options)
+    if options.evaluation is None:
+        return subject
+    second = existing(str(options.evaluation))
+    if second.suffix.lower() not in TABLE_SUFFIXES:
+        raise _unknown_file(second)
+    queries = load_language(second, options).train
+    told = f"{len(queries):,} documents from {second.name} are the queries."
+    return replace(subject, queries=queries, description=(*subject.description, told))
 
 
 def _diffusion(path: Path, options: SourceOptions, progress: Progress) -> Subject:

@@ -53,6 +53,7 @@ def margins(image: Pixels) -> npt.NDArray[np.int64]:
     """How many rows and columns of one colour frame an image: [2, 2], before and after, by axis.
 
     That is what comes in where an image is moved or padded. At most a quarter of a side on each.
+    The row after a margin counts too: in a scaled image it mixes both.
     """
     cells = image.reshape(*image.shape[:2], -1).astype(np.int16)
     found = np.zeros((2, 2), dtype=np.int64)
@@ -61,7 +62,8 @@ def margins(image: Pixels) -> npt.NDArray[np.int64]:
         most = int(_MOST_TRIMMED * len(lines))
         for end, ordered in enumerate((lines, lines[::-1])):
             apart = np.abs(ordered[:most] - ordered[0, 0]).max(axis=(1, 2)) > _ALIKE
-            found[axis, end] = int(apart.argmax()) if apart.any() else 0
+            count = int(apart.argmax()) if apart.any() else 0
+            found[axis, end] = count + 1 if count else 0
     return found
 
 

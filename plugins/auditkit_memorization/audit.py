@@ -118,7 +118,7 @@ def _result(
     kinds: dict[str, int] = {str(name): int((judged.verdict == name).sum()) for name in VERDICTS}
     tables = {"groups": groups, "pairs": leaning, "correlations": _correlations(findings)}
     if confirmed is not None:
-        tables |= {"accuracies": confirmed.accuracies, "differences": confirmed.differences}
+        tables |= {"accuracies": confirmed.levels, "differences": confirmed.differences}
     return AuditResult(
         findings=findings,
         answer=_answer(expected, flagged, count, kinds, context.settings.threshold),

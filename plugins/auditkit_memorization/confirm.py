@@ -7,20 +7,21 @@ more than without random ones; where they are mislabelled, it rises.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from auditkit import Pool
 from auditkit.errors import SettingError
-from auditkit_memorization.correctness import Without, retrained_without
+from auditkit_memorization.correctness import Without, measured_without, retrained_without
 from auditkit_memorization.settings import Context
 
-Bools = npt.NDArray[np.bool_]
 Positions = npt.NDArray[np.int64]
 
 MEMORIZED, RANDOM = "the most memorized", "as many at random"
+LOSS = "loss per token"
 _RESAMPLES = 2_000
 _HELD_OUT = 0.2
 _CERTAINTY = 0.95
@@ -31,13 +32,13 @@ class Confirmation:
     """What the trainings showed.
 
     Attributes:
-        accuracies: a row per training set: its name, mean accuracy, and 95 % interval.
+        levels: a row per training set: its name, mean accuracy or loss, and 95 % interval.
         differences: a row per comparison: its name, the difference, and 95 % interval.
         left_out: how many examples were left out.
-        judged_on: what accuracy was measured on, in words.
+        judged_on: what it was measured on, in words.
     """
 
-    accuracies: pl.DataFrame
+    levels: pl.DataFrame
     differences: pl.DataFrame
     left_out: int
     judged_on: str
@@ -64,6 +65,65 @@ def confirm(
     Raises:
         SettingError: the share leaves no example out.
     """
+    split = _split(context, memorization, share=share, seeds=seeds)
+    done = retrained_without(
+        context, split.train, split.judged, split.groups, context.work() / "confirm"
+    )
+    return _confirmation(done, split, name="accuracy")
+
+
+def confirm_texts(
+    context: Context,
+    memorization: npt.NDArray[np.float64],
+    *,
+    share: float,
+    seeds: int,
+) -> Confirmation:
+    """The same for documents: the loss per token of documents that are not trained on, in nats.
+
+    Trainings are by the subject's recipe, for as many epochs as replays take if those are more.
+
+    Args:
+        context: of the audit.
+        memorization: the estimates, [document].
+        share: of the training documents that is left out.
+        seeds: trainings of each kind.
+
+    Raises:
+        SettingError: the share leaves no document out.
+    """
+    from auditkit import truth  # noqa: PLC0415 - brings torch
+
+    split = _split(context, memorization, share=share, seeds=seeds)
+    recipe = context.subject.recipe
+    enough = context.settings.replay_epochs(len(split.train), recipe.batch_size)
+    retraining = replace(
+        truth.Retraining.of(context.subject),
+        recipe=replace(recipe, epochs=max(recipe.epochs, enough)),
+        train=split.train,
+        queries=split.judged,
+        measure="loss",
+        seed=context.seed,
+        device=context.device,
+    )
+    done = measured_without(context, retraining, split.groups, context.work() / "confirm")
+    return _confirmation(done, split, name=LOSS)
+
+
+@dataclass(frozen=True)
+class _Split:
+    """What is trained on, what is judged, and what is left out: positions by group, per seed."""
+
+    train: Pool
+    judged: Pool
+    judged_on: str
+    groups: list[dict[str, Positions]]
+    random: np.random.Generator
+
+
+def _split(
+    context: Context, memorization: npt.NDArray[np.float64], *, share: float, seeds: int
+) -> _Split:
     subject, random = context.subject, np.random.default_rng([context.seed % 2**64, 0xC0F1])
     train, queries, known = subject.train, subject.queries, memorization
     judged_on = f"the {0 if queries is None else len(queries):,} evaluation examples"
@@ -74,14 +134,15 @@ def confirm(
         queries, train, known = train.subset(judged), train.subset(kept), memorization[kept]
         judged_on = (
             f"{cut:,} training examples that none of these models saw, by their given labels"
+            if train.label is not None or context.task.likelihood == "categorical"
+            else f"{cut:,} training examples that none of these models saw"
         )
     count = left_out(share, len(train))
     worst = np.argsort(-known, kind="stable")[:count]
     groups = [
         {MEMORIZED: worst, RANDOM: random.permutation(len(train))[:count]} for _ in range(seeds)
     ]
-    done = retrained_without(context, train, queries, groups, context.work() / "confirm")
-    return _confirmation(done, random, count=count, judged_on=judged_on)
+    return _Split(train, queries, judged_on, groups, random)
 
 
 def left_out(share: float, examples: int) -> int:
@@ -99,42 +160,40 @@ def left_out(share: float, examples: int) -> int:
     return count
 
 
-def _confirmation(
-    done: Without, random: np.random.Generator, *, count: int, judged_on: str
-) -> Confirmation:
-    right = np.stack([done.everything, done.left_out[MEMORIZED], done.left_out[RANDOM]])
-    resampled = _resampled(right.astype(np.float64), random)
+def _confirmation(done: Without, split: _Split, *, name: str) -> Confirmation:
+    values = np.stack([done.everything, done.left_out[MEMORIZED], done.left_out[RANDOM]])
+    resampled = _resampled(values, split.random)
     names = ("everything", f"without {MEMORIZED}", f"without {RANDOM}")
-    means = right.mean(axis=(1, 2))
+    means = values.mean(axis=(1, 2))
     pairs = {
         "without the most memorized, against everything": (1, 0),
         "without random ones, against everything": (2, 0),
         "without the most memorized, against without random ones": (1, 2),
     }
     return Confirmation(
-        accuracies=_frame(
-            "trained on", "accuracy", [(n, means[k], resampled[k]) for k, n in enumerate(names)]
+        levels=_frame(
+            "trained on", name, [(n, means[k], resampled[k]) for k, n in enumerate(names)]
         ),
         differences=_frame(
             "comparison",
             "difference",
             [(n, means[a] - means[b], resampled[a] - resampled[b]) for n, (a, b) in pairs.items()],
         ),
-        left_out=count,
-        judged_on=judged_on,
+        left_out=len(split.groups[0][MEMORIZED]),
+        judged_on=split.judged_on,
     )
 
 
 def _resampled(
-    right: npt.NDArray[np.float64], random: np.random.Generator
+    values: npt.NDArray[np.float64], random: np.random.Generator
 ) -> npt.NDArray[np.float64]:
-    """Mean accuracies of samples of seeds and examples, [kind, sample]; the same for every kind."""
-    _, seeds, examples = right.shape
-    found = np.empty((len(right), _RESAMPLES))
+    """Means of samples of seeds and examples, [kind, sample]; the same for every kind."""
+    _, seeds, examples = values.shape
+    found = np.empty((len(values), _RESAMPLES))
     for place in range(_RESAMPLES):
         weight = np.bincount(random.integers(0, examples, examples), minlength=examples) / examples
         drawn = random.integers(0, seeds, seeds)
-        found[:, place] = (right @ weight)[:, drawn].mean(axis=1)
+        found[:, place] = (values @ weight)[:, drawn].mean(axis=1)
     return found
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from auditkit import Pool, Task
-from auditkit_memorization.estimate import Bools, Halves
+from auditkit_memorization.estimate import Halves
 from auditkit_memorization.settings import Context
 
 if TYPE_CHECKING:
@@ -81,17 +81,27 @@ def retrained_halves(context: Context, *, count: int) -> Halves:
     return Halves(members=done.members, right=done.measures < 0)
 
 
+Measured = npt.NDArray[np.float64]
+
+
 @dataclass(frozen=True)
 class Without:
-    """Predictions after trainings without some groups of examples.
+    """What was measured after trainings without some groups of examples.
 
     Attributes:
-        everything: bool [seed, query]; whether right after training on all examples.
-        left_out: by the group's name, bool [seed, query]; the same without it.
+        everything: float64 [seed, query]; after training on all examples.
+        left_out: by the group's name, float64 [seed, query]; the same without it.
     """
 
-    everything: Bools
-    left_out: Mapping[str, Bools]
+    everything: Measured
+    left_out: Mapping[str, Measured]
+
+    def below_zero(self) -> Without:
+        """Ones where the measure is below zero, and zeros."""
+        return Without(
+            (self.everything < 0).astype(np.float64),
+            {name: (own < 0).astype(np.float64) for name, own in self.left_out.items()},
+        )
 
 
 def retrained_without(
@@ -101,7 +111,7 @@ def retrained_without(
     groups: Sequence[Mapping[str, Positions]],
     folder: Path,
 ) -> Without:
-    """Trainings with everything and without each group, one of each per seed.
+    """Trainings with everything and without each group, one of each per seed: what is right.
 
     Args:
         context: of the audit.
@@ -110,9 +120,26 @@ def retrained_without(
         groups: for each seed, positions in the train pool by the group's name.
         folder: where finished trainings are kept.
     """
+    retraining = _retraining(context, train, queries)
+    return measured_without(context, retraining, groups, folder).below_zero()
+
+
+def measured_without(
+    context: Context,
+    retraining: truth.Retraining,
+    groups: Sequence[Mapping[str, Positions]],
+    folder: Path,
+) -> Without:
+    """The measure of each query after trainings with everything and without each group.
+
+    Args:
+        context: of the audit.
+        retraining: what is trained and measured.
+        groups: for each seed, positions in the train pool by the group's name.
+        folder: where finished trainings are kept.
+    """
     from auditkit import truth  # noqa: PLC0415 - brings torch
 
-    retraining = _retraining(context, train, queries)
     everything, left_out = [], []
     with context.progress.step("training without examples", len(groups)) as step:
         for place, chosen in enumerate(groups):
@@ -122,8 +149,9 @@ def retrained_without(
                 seeds=1,
                 folder=folder,
             )
-            everything.append(done.base[0] < 0)
-            left_out.append((done.base[0][:, None] + done.by_seed[0]) < 0)
+            base = done.base[0].astype(np.float64)
+            everything.append(base)
+            left_out.append(base[:, None] + done.by_seed[0])
             step.advance()
     stacked = np.stack(left_out)
     return Without(

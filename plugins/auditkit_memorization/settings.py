@@ -65,7 +65,7 @@ class MemorizationSettings(InfluenceSettings):
     confirm: bool = Field(
         default=False,
         description="Train again with and without the most memorized examples, and compare "
-        "accuracies.",
+        "accuracies, or losses of texts.",
     )
     leave_out: float = Field(
         default=0.05,

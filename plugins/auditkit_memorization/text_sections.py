@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import altair as alt
 import polars as pl
 
 from auditkit import AuditResult, Figure, Gallery, GalleryRow, Section, Shown
+from auditkit_memorization.confirm import LOSS
+from auditkit_memorization.pairs import LEANS
 from auditkit_memorization.texts import LEARNT, MEMORIZED, VERBATIM
 
 _SHOWN = 10
 _POINTS = 2_000
+_ROWS = 20
 
 
 def sections(result: AuditResult) -> Sequence[Section]:
-    """How much is memorized, which documents, and the canaries."""
-    made = [_losses(result), _documents(result)]
-    return (*made, _canaries(result)) if "canaries" in result.tables else made
+    """How much is memorized, which documents, what leans on them, what leaving them out does."""
+    made = [_losses(result), _documents(result), _pairs(result)]
+    if "losses" in result.tables:
+        made.append(_confirmed(result))
+    if "canaries" in result.tables:
+        made.append(_canaries(result))
+    return made
 
 
 def _losses(result: AuditResult) -> Section:
@@ -67,6 +75,89 @@ def _documents(result: AuditResult) -> Section:
             "the likeliest next token; the longest stretch it wrote word for word is told.",
         ),
         galleries=(Gallery(rows, "The most memorized documents.", columns=2),),
+    )
+
+
+def _pairs(result: AuditResult) -> Section:
+    title, count = "What leans on them", result.summary["evaluation documents asked"]
+    if "pairs" not in result.tables or not count:
+        return Section(
+            title,
+            paragraphs=("Not asked: the run had no evaluation documents, or `pairs` was 0.",),
+        )
+    table, leaning = result.tables["pairs"], result.summary["evaluation documents that lean"]
+    rows = [
+        GalleryRow(
+            shown=(
+                Shown(pool="train", id=row["example_id"], caption="memorized"),
+                Shown(pool="queries", id=row["query_id"], caption="evaluation"),
+            ),
+            text=f"A token of the second has a typical probability of {_likely(row['loss']):.2f}; "
+            f"once the first is unlearned, of {_likely(row['loss_without']):.2f}.",
+        )
+        for row in table.unique("example_id", keep="first", maintain_order=True)
+        .head(_SHOWN)
+        .iter_rows(named=True)
+    ]
+    return Section(
+        title,
+        paragraphs=(
+            f"Of {count:,} evaluation documents asked, {leaning:,} lean on a memorized one. Each "
+            "memorized document was unlearned, until its loss had risen by what it saves itself "
+            "by being trained on; the documents told here lose at least "
+            f"{LEANS:.2f} of the typical probability of their tokens with it.",
+        ),
+        galleries=(Gallery(rows, "Memorized documents, and what leans on them most.", columns=2),)
+        if rows
+        else (),
+        table=table.head(_ROWS).select(
+            pl.col("example_id").alias("memorized"),
+            pl.col("query_id").alias("evaluation"),
+            "loss",
+            pl.col("loss_without").alias("loss without"),
+        )
+        if rows
+        else None,
+    )
+
+
+def _likely(loss: float) -> float:
+    return math.exp(-loss)
+
+
+def _confirmed(result: AuditResult) -> Section:
+    losses, differences = result.tables["losses"], result.tables["differences"]
+    last = differences.row(2, named=True)
+    sure = last["low"] > 0 or last["high"] < 0
+    verdict = "No clear difference from leaving out random ones."
+    if sure:
+        verdict = (
+            "They teach what random documents do not: keep them, unless they must not be repeated."
+            if last["difference"] > 0
+            else "The loss is lower without them than without random ones: they do harm."
+        )
+    chart = alt.Chart(losses).encode(
+        y=alt.Y("trained on:N", title=None, sort=None, axis=alt.Axis(labelLimit=240))
+    )
+    span = alt.X("low:Q", title="loss per token (nats)", scale=alt.Scale(zero=False))
+    drawn = chart.mark_rule(strokeWidth=2).encode(x=span, x2="high:Q") + chart.mark_point(
+        size=70
+    ).encode(x=alt.X(f"{LOSS}:Q"))
+    return Section(
+        "What leaving them out does",
+        paragraphs=(
+            f"Models were trained again without the {result.summary['left out to confirm']:,} most "
+            f"memorized documents, and read {result.summary['confirmed on']}: the loss per token "
+            f"changes by {last['difference']:+.3f} nats against leaving as many random ones out "
+            f"(95 % interval {last['low']:+.3f} to {last['high']:+.3f}). {verdict}",
+        ),
+        figures=(
+            Figure(
+                drawn.properties(width=420, height=alt.Step(30)),
+                "Mean loss per token and its 95 % interval over trainings and documents.",
+            ),
+        ),
+        table=differences,
     )
 
 

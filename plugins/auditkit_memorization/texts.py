@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,14 +10,12 @@ import numpy.typing as npt
 import polars as pl
 
 from auditkit import AuditResult, Findings
-from auditkit.errors import SettingError, UnreadableError, UsageError
-from auditkit_memorization.language import (
-    counterfactual,
-    exposure,
-    extrapolated_exposure,
-    log_perplexity,
-    longest_continuation,
-)
+from auditkit.errors import UsageError
+from auditkit_memorization import text_pairs
+from auditkit_memorization.canaries import canaries
+from auditkit_memorization.confirm import Confirmation, confirm_texts, left_out
+from auditkit_memorization.language import counterfactual, longest_continuation
+from auditkit_memorization.pairs import asked
 from auditkit_memorization.settings import Context
 
 if TYPE_CHECKING:
@@ -33,9 +29,6 @@ Losses = npt.NDArray[np.float64]
 KEEP = 0.2
 """What replays keep of the trained weights."""
 
-REFERENCES = 256
-"""Secrets of a canary's form that were not planted, to rank it among."""
-
 _APART = 0.1
 """How much less a replay may know of what it trains on, before a warning."""
 
@@ -48,13 +41,15 @@ def audit_texts(context: Context) -> AuditResult:
     Raises:
         UsageError: another task than a causal `LanguageModelTask` on `Documents`, or canaries
             without a tokenizer.
-        SettingError: a canary that cannot be judged.
+        SettingError: a canary that cannot be judged, or `leave_out` leaves no document out.
         UnreadableError: the canaries cannot be read.
     """
     settings, train = context.settings, context.subject.train
     documents, task = _causal(context)
+    if settings.confirm:
+        left_out(settings.leave_out, len(train))
     scores = _next_token(task)
-    planted = _canaries(context, documents, task, scores)
+    planted = canaries(context, documents, task, scores)
     held = context.engine.holdout(
         folds=settings.folds,
         epochs=settings.replay_epochs(len(train), context.subject.recipe.batch_size),
@@ -77,26 +72,48 @@ def audit_texts(context: Context) -> AuditResult:
     counted = np.array([len(documents.counted(place)) for place in range(len(train))])
     enough = np.minimum(settings.verbatim, np.ceil(counted / 2))
     verdict = np.where(flagged, np.where(length >= enough, VERBATIM, MEMORIZED), LEARNT)
-    findings = Findings.ranked(
-        train.ids,
-        score,
-        flagged=flagged,
-        columns={
-            "verdict": verdict,
-            "loss_with": inside,
-            "loss_without": without,
-            "counterfactual": saved,
-            "loss_held_out": outside,
-            "loss_replayed": replayed,
-            "verbatim_tokens": length,
-            "verbatim_from": np.array([own.start for own in verbatim]),
-        },
-    )
+    leaning = _leaning(context, score, saved, flagged)
+    columns: dict[str, npt.NDArray[np.generic] | list[int]] = {
+        "verdict": verdict,
+        "loss_with": inside,
+        "loss_without": without,
+        "counterfactual": saved,
+        "loss_held_out": outside,
+        "loss_replayed": replayed,
+        "verbatim_tokens": length,
+        "verbatim_from": np.array([own.start for own in verbatim]),
+    }
+    if leaning is not None:
+        known = dict(leaning.group_by("example_id").len().iter_rows())
+        columns["leaning_examples"] = [known.get(name, 0) for name in train.ids]
+    findings = Findings.ranked(train.ids, score, flagged=flagged, columns=columns)
+    confirmed = None
+    if settings.confirm:
+        confirmed = confirm_texts(
+            context, score, share=settings.leave_out, seeds=settings.confirm_seeds
+        )
     _say(context, inside, replayed)
-    return _result(context, findings, planted)
+    return _result(context, findings, planted, leaning, confirmed)
 
 
-def _result(context: Context, findings: Findings, planted: pl.DataFrame | None) -> AuditResult:
+def _leaning(
+    context: Context, score: Losses, saved: Losses, flagged: npt.NDArray[np.bool_]
+) -> pl.DataFrame | None:
+    """The pairs of memorized and evaluation documents; None where none were asked for."""
+    if asked(context, most=context.settings.pairs) is None:
+        return None
+    places = np.flatnonzero(flagged)
+    worst = places[np.argsort(-score[places], kind="stable")]
+    return text_pairs.leaning_texts(context, worst, saved[worst], most=context.settings.pairs)
+
+
+def _result(
+    context: Context,
+    findings: Findings,
+    planted: pl.DataFrame | None,
+    leaning: pl.DataFrame | None,
+    confirmed: Confirmation | None,
+) -> AuditResult:
     frame, count = findings.frame, len(findings)
     flagged = findings.flagged.height
     whole = frame.filter(pl.col("verdict") == VERBATIM).height
@@ -111,6 +128,11 @@ def _result(context: Context, findings: Findings, planted: pl.DataFrame | None) 
         verb = "stands" if out == 1 else "stand"
         answer += f" Of {planted.height:,} canaries, {out:,} {verb} out among all references."
     tables = {} if planted is None else {"canaries": planted}
+    if leaning is not None:
+        tables["pairs"] = leaning
+    if confirmed is not None:
+        tables |= {"losses": confirmed.levels, "differences": confirmed.differences}
+    queries = asked(context, most=context.settings.pairs)
     return AuditResult(
         findings=findings,
         answer=answer,
@@ -121,6 +143,12 @@ def _result(context: Context, findings: Findings, planted: pl.DataFrame | None) 
             "documents judged": count,
             "longest continuation": int(frame["verbatim_tokens"].to_numpy().max()),
             "threshold": context.settings.threshold,
+            "evaluation documents asked": 0 if queries is None else len(queries),
+            "evaluation documents that lean": 0
+            if leaning is None
+            else leaning["query_id"].n_unique(),
+            "left out to confirm": None if confirmed is None else confirmed.left_out,
+            "confirmed on": None if confirmed is None else confirmed.judged_on,
         },
         tables=tables,
     )
@@ -140,11 +168,12 @@ def _say(context: Context, inside: Losses, replayed: Losses) -> None:
             level="warning",
         )
     settings = context.settings
-    if settings.confirm or settings.by is not None or context.subject.queries is not None:
+    if settings.by is not None:
+        context.note("For texts, groups (`by`) are not compared.", level="warning")
+    if context.subject.queries is None:
         context.note(
-            "For texts, groups (`by`), leaving out the most memorized (`confirm`) and what "
-            "evaluation examples lean on are not measured.",
-            level="warning",
+            "No evaluation documents were given, so which of them lean on memorized documents was "
+            "not asked: give a second path, or `Subject(queries=...)`."
         )
 
 
@@ -163,6 +192,12 @@ def _causal(context: Context) -> tuple[Documents, LanguageModelTask]:
             f"The documents are a {type(documents).__name__}: make the pool of `auditkit.Documents`"
             ", so that the tokens of each are known."
         )
+    queries = context.subject.queries
+    if queries is not None and not isinstance(queries.dataset, Documents):
+        raise UsageError(
+            f"The evaluation documents are a {type(queries.dataset).__name__}: make that pool of "
+            "`auditkit.Documents` as well."
+        )
     return documents, task
 
 
@@ -178,87 +213,3 @@ def _next_token(task: LanguageModelTask) -> NextToken:
             return task.next_token(model, ids.to(device)).float().cpu()
 
     return scores
-
-
-def _canaries(
-    context: Context, documents: Documents, task: LanguageModelTask, scores: NextToken
-) -> pl.DataFrame | None:
-    """Each canary with its exposure; None where none were planted."""
-    path, tokenizer = context.settings.canaries, task.tokenizer
-    if path is None:
-        return None
-    if tokenizer is None:
-        raise UsageError(
-            "Canaries are texts, and the task has no tokenizer: give "
-            "`LanguageModelTask(model, tokenizer=...)`."
-        )
-    rows, longest = [], max(map(len, documents.tokens))
-    random = np.random.default_rng(context.seed)
-    for text in _lines(path):
-        asked = [text, *_alike(text, random)]
-        tokens = [list(tokenizer.encode(one)) for one in asked]
-        _check(text, tokens, longest=longest)
-        bits = [log_perplexity(scores, own) for own in tokens]
-        rows.append(
-            {
-                "canary": text,
-                "log perplexity": bits[0],
-                "exposure": float(exposure(bits[:1], bits[1:])[0]),
-                "most": float(np.log2(len(bits))),
-                "extrapolated exposure": _beyond(bits),
-            }
-        )
-    return pl.DataFrame(rows)
-
-
-def _check(text: str, tokens: list[list[int]], *, longest: int) -> None:
-    """Whether a canary and those of its form can be told apart and read."""
-    if not 1 < len(tokens[0]) <= longest:
-        raise SettingError(
-            f"The canary {text[:60]!r} is {len(tokens[0])} tokens long: expected 2 to {longest}, "
-            "as the documents have."
-        )
-    if len(tokens) < 2 or all(own == tokens[0] for own in tokens[1:]):
-        raise SettingError(
-            f"The canary {text[:60]!r} and secrets of its form are the same to the tokenizer: it "
-            "must tell digits apart, and the canary have some."
-        )
-
-
-def _beyond(bits: list[float]) -> float | None:
-    """The exposure beyond the number of references; None where these cannot be fitted."""
-    try:
-        found = float(extrapolated_exposure(bits[:1], bits[1:])[0])
-    except SettingError:  # references that are all alike
-        return None
-    return found if np.isfinite(found) else None
-
-
-def _alike(text: str, random: np.random.Generator) -> list[str]:
-    """Other texts of the same form, each once: every digit drawn anew."""
-    digits = len(re.findall(r"\d", text))
-    if not digits:
-        raise SettingError(
-            f"The canary {text[:60]!r} has no digit: its digits are drawn anew to get secrets "
-            "that were not planted, so each canary needs some."
-        )
-    most = min(REFERENCES, 10**digits - 1)
-    found: dict[str, None] = {}
-    while len(found) < most:
-        other = re.sub(r"\d", lambda _: str(random.integers(10)), text)
-        if other != text:
-            found[other] = None
-    return list(found)
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeError) as error:
-        raise UnreadableError(
-            f"The canaries in {path} cannot be read: {error}; expected a text file, one a line."
-        ) from error
-    found = [line.strip() for line in lines if line.strip()]
-    if not found:
-        raise SettingError(f"{path} holds no canary: expected a text file, one a line.")
-    return found

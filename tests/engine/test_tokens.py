@@ -247,6 +247,9 @@ def test_a_gpt_is_scored_in_both_its_forms() -> None:
     pool = documents()
     scores = scores_of(ForwardINF(task, train=pool, parameters="*mlp*"), pool.subset([3]))
     assert scores.argmax() == 3
+    said = ForwardINF(task, train=pool).evaluate()
+    assert said.loss.shape == (len(pool),)
+    assert said.outputs is None
     small = transformers.T5Config(
         vocab_size=VOCABULARY + 2, d_model=8, d_kv=4, d_ff=16, num_layers=1, num_heads=2,
         decoder_start_token_id=5, pad_token_id=6,

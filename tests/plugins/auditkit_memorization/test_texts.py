@@ -149,7 +149,7 @@ def test_canaries_the_model_cannot_read_are_refused(
 def test_the_report_shows_documents_and_canaries(judged: Run) -> None:
     sections = text_sections.sections(judged.result)
     assert [section.title for section in sections] == [
-        "How much is memorized", "The most memorized", "Canaries",
+        "How much is memorized", "The most memorized", "What leans on them", "Canaries",
     ]  # fmt: skip
     (gallery,) = sections[1].galleries
     assert len(gallery.rows) == RARE + 1
