@@ -236,7 +236,7 @@ def test_predictions_of_a_table_are_traced(call: Call, tmp_path: Path) -> None:
         "--query", "row-203", "--query", "row-210",
     )  # fmt: skip
     assert code == 0, said
-    assert "of 2 behaviours" in said
+    assert "2 behaviours" in said
     frame = pl.read_parquet(run_of(tmp_path) / "findings.parquet")
     assert set(frame["query_id"]) == {"row-203", "row-210"}
     digits = dict(pl.read_csv(train).select("id", "digit").iter_rows())
