@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -33,3 +34,14 @@ def test_lines_of_a_file(tmp_path: Path) -> None:
 def test_a_file_and_a_prompt_are_too_much(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="put all into the file"):
         read_prompts(TracingSettings(queries=tmp_path / "q.jsonl", prompt="a"))
+
+
+@pytest.mark.parametrize("key", ["prompt", "completion", "id", "group"])
+def test_half_of_a_pair_is_no_text(tmp_path: Path, key: str) -> None:
+    path = tmp_path / "queries.jsonl"
+    given = {"prompt": "a", "completion": "b", "id": "x", "group": "g", key: "a\ud800"}
+    path.write_text(json.dumps(given) + "\n")
+    with pytest.raises(SettingError, match=f"The {key} in line 1 is no valid text: its sign 2"):
+        read_prompts(TracingSettings(queries=path))
+    with pytest.raises(SettingError, match="The completion is no valid text"):
+        read_prompts(TracingSettings(prompt="a", completion="\udcff"))
