@@ -145,9 +145,21 @@ def _whole(folder: Path) -> tuple[nn.Module, Form, Callable[[], nn.Module]]:
     def fresh() -> nn.Module:
         made = kind.from_config(config)
         made.config.use_cache = False
-        return cast("nn.Module", made)
+        return _in_single(made)
 
-    return cast("nn.Module", model), "seq2seq" if answers else "causal", fresh
+    return _in_single(model), "seq2seq" if answers else "causal", fresh
+
+
+def _in_single(model: nn.Module) -> nn.Module:
+    """The model in single precision, if it is kept in half.
+
+    The engine works in single precision anyway, and training in bfloat16 would round the steps of a
+    usual learning rate away.
+    """
+    import torch  # noqa: PLC0415 - as above
+
+    halves = (torch.bfloat16, torch.float16)
+    return model.float() if any(own.dtype in halves for own in model.parameters()) else model
 
 
 def _adapted(folder: Path) -> tuple[nn.Module, Form, Callable[[], nn.Module]]:

@@ -64,7 +64,8 @@ class TracingAudit(Audit[TracingSettings]):
                 else chance.other_classes(context, seen, asked)
             )
             if decoys is not None:
-                by_chance = chance.chance(context, scoring, decoys, whole)
+                of_train = seen is not None and seen.name == "train"
+                by_chance = chance.chance(context, scoring, decoys, whole, of_train=of_train)
         judged = judging.judge(found, by_chance)
         near = retrieval.retrieved(context, asked, whole)
         traced = results.Traced(context, asked, whole, found, judged, by_chance, near, values)
@@ -78,7 +79,7 @@ class TracingAudit(Audit[TracingSettings]):
             tables["marks"] = marking.marked(context, scoring, asked, shown)
         if values is not None:
             tables["groups"] = groups.by_groups(
-                judged.score.units,
+                results.of_others(traced),
                 results.flags(traced),
                 values,
                 list(asked.behaviours),

@@ -60,8 +60,19 @@ class Chance:
     examples: int
 
 
-def chance(context: Context, scoring: Scorer, decoys: Pool, whole: Examples) -> Chance:
-    """Trace decoys to a sample of the training examples."""
+def chance(
+    context: Context, scoring: Scorer, decoys: Pool, whole: Examples, *, of_train: bool = False
+) -> Chance:
+    """Trace decoys to a sample of the training examples.
+
+    Args:
+        context: of the audit.
+        scoring: as for what is asked.
+        decoys: behaviours that nothing taught.
+        whole: the whole training examples.
+        of_train: whether decoys are training examples themselves, under their ids: none is counted
+            for itself, as no query is.
+    """
     train, random = context.subject.train, np.random.default_rng([context.seed % 2**64, 0xC4A9])
     sample = np.sort(random.permutation(len(whole))[:SAMPLE])
     windows = whole.windows(sample)
@@ -80,7 +91,8 @@ def chance(context: Context, scoring: Scorer, decoys: Pool, whole: Examples) -> 
             score = change
             if scoring.by_token:
                 score = np.take_along_axis(values, strongest_window(values, inside), axis=1)
-            found.append((in_units(score)[0], in_units(change)[0]))
+            counted = np.array([not of_train or id_ != decoys.ids[place] for id_ in inside.ids])
+            found.append((in_units(score)[0, counted], in_units(change)[0, counted]))
     if not found:
         return Chance(np.zeros(0), np.zeros(0), 0, len(sample))
     scores, changes = (np.concatenate(part) for part in zip(*found, strict=True))

@@ -7,7 +7,7 @@ the first proponents of all behaviours, as many random examples, and what retrie
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,13 @@ Positions = npt.NDArray[np.int64]
 
 EVERYTHING, PROPONENTS, RANDOM = "nothing", "first proponents", "random examples"
 
+_LOGS: Mapping[str, Callable[[Floats], Floats]] = {
+    "log-probability": np.negative,
+    "loss": np.negative,
+    "margin": lambda own: -np.logaddexp(0, own),
+}
+"""From what is measured under a retrained model to the log probability, by the measure's name."""
+
 _SCHEMA = {
     "left_out": pl.String(),
     "examples": pl.Int64(),
@@ -45,7 +52,8 @@ class Order:
     Attributes:
         proponents: int64 [behaviour, example]; the strongest first.
         retrieved: by method, int64 [behaviour, example]; the best first.
-        barred: bool [behaviour, example]; those that may not be left out, being the query itself.
+        barred: bool [behaviour, example]; those that are a query themselves. None of them is left
+            out, for whichever behaviour: leaving out another query would undo that one by itself.
     """
 
     proponents: Positions
@@ -121,7 +129,8 @@ def _together(
     size: int | None = None,
 ) -> Positions:
     """The first of each row together: `each` of every row, or `size` in all, taken in turn."""
-    rows = [own[~barred[row][own]] for row, own in enumerate(order)]
+    free = ~barred.any(axis=0)
+    rows = [own[free[own]] for own in order]
     found: dict[int, None] = {}
     for depth in range(order.shape[1]):
         if each is not None and depth >= each:
@@ -147,6 +156,7 @@ def _retraining(context: Context, asked: Asked) -> truth.Retraining:
         recipe=recipe,
         seed=context.seed,
         device=context.device,
+        measure="auto" if subject.required_task().measure_name in _LOGS else "loss",
     )
 
 
@@ -159,7 +169,7 @@ def _rows(
         measures[name] = base + done.by_seed[0, :, place]
     groups, rows = np.array(asked.groups), []
     for name, own in measures.items():
-        logs = -own if done.measure == "log-probability" else -np.logaddexp(0, own)
+        logs = _LOGS[done.measure](own)
         for group in asked.behaviours:
             mean = float(logs[groups == group].mean())
             rows.append((name, len(left.get(name, ())), seed, group, mean))

@@ -71,7 +71,7 @@ def by_groups(
     """How strongly each group taught each behaviour, and how likely that is by chance.
 
     Args:
-        units: float64 [behaviour, example].
+        units: float64 [behaviour, example]; 0, their middle, for an example that is the query.
         flagged: bool [behaviour, example].
         values: the group of each example.
         names: of the behaviours.

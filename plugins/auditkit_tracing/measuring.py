@@ -76,11 +76,14 @@ class Measured:
             example were left out, from the change of its mean loss; opponents come by it.
         window: int64 [behaviour, example]; the position in the train pool of the window that
             `score` is of.
+        against: int64 [behaviour, example]; that of the window whose mean loss falls most, which
+            shows an opponent.
     """
 
     score: Floats
     change: Floats
     window: Positions
+    against: Positions
 
 
 def scorer(context: Context) -> Scorer:
@@ -121,7 +124,7 @@ def measured(scoring: Scorer, asked: Asked, whole: Examples) -> Measured:
     window = strongest_window(values, whole)
     change = mean_over_windows(losses, whole)
     score = np.take_along_axis(values, window, axis=1) if scoring.by_token else change
-    return Measured(score, change, window)
+    return Measured(score, change, window, strongest_window(-losses, whole))
 
 
 def readings(

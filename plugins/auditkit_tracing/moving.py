@@ -17,8 +17,9 @@ def moving_patterns(model: nn.Module) -> tuple[str | None, str]:
     """Patterns of the names of the parameters that move, and what is left out, in a sentence.
 
     Embeddings and head are those that the model itself names (`get_input_embeddings` and
-    `get_output_embeddings`, as Hugging Face's do), every other `torch.nn.Embedding`, and a last
-    layer with as many outputs as there are tokens. None where nothing is left out, or all would be.
+    `get_output_embeddings`, as Hugging Face's do), every other `torch.nn.Embedding`, and where it
+    names no head, the last `torch.nn.Linear` if it has an output for each token. None where
+    nothing is left out, or all would be.
     """
     trainable = [name for name, weight in model.named_parameters() if weight.requires_grad]
     out = {id(weight) for layer in _vocabulary(model) for weight in layer.parameters()}
@@ -44,10 +45,10 @@ def _vocabulary(model: nn.Module) -> Iterator[nn.Module]:
             yield own
     embeddings = [layer for layer in model.modules() if isinstance(layer, nn.Embedding)]
     yield from embeddings
-    tokens = max((layer.num_embeddings for layer in embeddings), default=0)
-    for layer in model.modules():
-        if isinstance(layer, nn.Linear) and layer.out_features == tokens:
-            yield layer
+    if _named_by(model, "get_output_embeddings") is None:
+        sizes = {layer.num_embeddings for layer in embeddings}  # of tokens, of positions
+        last = [layer for layer in model.modules() if isinstance(layer, nn.Linear)][-1:]
+        yield from (layer for layer in last if layer.out_features in sizes)
 
 
 def _named_by(model: nn.Module, getter: str) -> nn.Module | None:

@@ -109,7 +109,7 @@ def look(context: Context) -> Seen:
     scores = evaluated.outputs.astype(np.float64)
     shares = np.exp(scores - scores.max(axis=1, keepdims=True))
     labels = None if bare else evaluated.targets.astype(np.int64)
-    name: PoolName = "train" if queries is None else "queries"
+    name: PoolName = "train" if pool is train else "queries"
     return Seen(pool, name, shares / shares.sum(axis=1, keepdims=True), labels)
 
 

@@ -33,7 +33,8 @@ def read_prompts(settings: TracingSettings) -> list[Prompt]:
     """The prompts that the settings name; none where they name none.
 
     Raises:
-        SettingError: a prompt and a file of prompts, or a completion without a prompt.
+        SettingError: a prompt and a file of prompts, a completion without a prompt, or a text that
+            is empty or not valid.
         UnreadableError: the file cannot be read, or a line of it is no such object.
         PoolError: a file without a line, or with an id that stands twice.
     """
@@ -51,9 +52,9 @@ def read_prompts(settings: TracingSettings) -> list[Prompt]:
                 "it follows with --prompt TEXT."
             )
         return []
-    _not_empty(settings.prompt, "The prompt")
+    _check(settings.prompt, "The prompt")
     if settings.completion is not None:
-        _not_empty(settings.completion, "The completion")
+        _check(settings.completion, "The completion")
     return [Prompt("prompt", settings.prompt, settings.completion, "prompt")]
 
 
@@ -101,24 +102,29 @@ def _prompt(line: str, *, where: str, number: int) -> Prompt:
             f"{where} has no prompt: expected an object with a prompt; it has "
             f"{', '.join(map(str, given)) or 'nothing'}."
         )
-    _not_empty(given["prompt"], f"The prompt in line {number}")
+    _check(given["prompt"], f"The prompt in line {number}")
     if given.get("completion") is not None:
-        _not_empty(given["completion"], f"The completion in line {number}")
+        _check(given["completion"], f"The completion in line {number}")
     for key in ("id", "group"):
-        if given.get(key) is not None:
-            _not_empty(given[key], f"The {key} in line {number}")
+        _check_signs(given.get(key) or "", f"The {key} in line {number}")
     own = given.get("id") or f"line-{number}"
     return Prompt(own, given["prompt"], given.get("completion"), given.get("group") or own)
 
 
-def _not_empty(text: str, what: str) -> None:
+def _check(text: str, what: str) -> None:
     if not text.strip():
         raise SettingError(
             f"{what} is empty: give a text; leave the completion out to have the model write it."
         )
+    _check_signs(text, what)
+
+
+def _check_signs(text: str, what: str) -> None:
+    """Refuse halves of UTF-16 pairs, which JSON and command lines can hold and no text can."""
     try:
-        text.encode("utf-8")
+        text.encode()
     except UnicodeEncodeError as error:
         raise SettingError(
-            f"{what} holds half a character at place {error.start}, which is no text: give UTF-8."
+            f"{what} is no valid text: its sign {error.start + 1} is {text[error.start]!r}, half "
+            "of a pair or a broken byte; give a text in UTF-8."
         ) from error

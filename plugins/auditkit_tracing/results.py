@@ -77,6 +77,12 @@ def flags(traced: Traced) -> Bools:
     return found
 
 
+def of_others(traced: Traced) -> Floats:
+    """Scores in units of their spread, of the query itself their middle, [behaviour, example]."""
+    found: Floats = np.where(traced.itself, 0.0, traced.judged.score.units)
+    return found
+
+
 def order(traced: Traced) -> Order:
     """Examples in the order in which they are to be left out."""
     return Order(
@@ -96,9 +102,9 @@ def rows(traced: Traced) -> pl.DataFrame:
     places = {name: ranks(values) for name, values in traced.retrieved.items()}
     for row, group in enumerate(traced.asked.behaviours):
         score, change = traced.found.score[row], traced.found.change[row]
-        for role, strength, standing in (
-            (PROPONENT, score, traced.judged.score),
-            (OPPONENT, -change, traced.judged.change),
+        for role, strength, standing, window in (
+            (PROPONENT, score, traced.judged.score, traced.found.window),
+            (OPPONENT, -change, traced.judged.change, traced.found.against),
         ):
             outside = standing.units[row] * (1 if role == PROPONENT else -1) > 0
             eligible = np.flatnonzero((strength > 0) & outside & ~itself[row])
@@ -110,7 +116,7 @@ def rows(traced: Traced) -> pl.DataFrame:
                 made.append(
                     {
                         "whole": own,
-                        "example_id": _window(traced, row, own),
+                        "example_id": traced.context.subject.train.ids[int(window[row, own])],
                         "score": float(standing.units[row, own]),
                         "probability": None if likely is None else float(likely[row, own]),
                         "query_id": group,
@@ -146,11 +152,6 @@ def _schema(traced: Traced) -> dict[str, pl.DataType]:
         **({} if traced.values is None else {"group": pl.String()}),
         **({"document_id": pl.String()} if traced.whole.in_windows else {}),
     }
-
-
-def _window(traced: Traced, row: int, own: int) -> str:
-    """The id in the train pool of an example's best window."""
-    return traced.context.subject.train.ids[int(traced.found.window[row, own])]
 
 
 def behaviours(traced: Traced) -> pl.DataFrame:

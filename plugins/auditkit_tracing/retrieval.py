@@ -53,8 +53,11 @@ def bm25(texts: Sequence[str], queries: Sequence[str]) -> Floats:
 
     index = bm25s.BM25()
     index.index([words_of(text) or [""] for text in texts], show_progress=False)
-    rows = [index.get_scores(words_of(query) or [""]) for query in queries]
-    return np.stack(rows).astype(np.float64)
+    found = np.zeros((len(queries), len(texts)))
+    for row, words in enumerate(map(words_of, queries)):
+        if words:  # bm25s refuses a query without any
+            found[row] = index.get_scores(words)
+    return found
 
 
 def words_of(text: str) -> list[str]:

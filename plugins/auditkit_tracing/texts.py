@@ -17,6 +17,7 @@ from auditkit_tracing.tokens import Tokenized, check_length, prompt_tokens, toke
 
 if TYPE_CHECKING:
     from auditkit import Answers, Documents, LanguageModelTask
+    from auditkit.showing import PoolName
     from auditkit.tasks.language_model import Tokenizer
 
 TOGETHER = "all queries"
@@ -130,7 +131,8 @@ def _own_queries(context: Context) -> Asked:
             "Nothing was asked about: give --prompt TEXT, with --completion TEXT if you like, or "
             "--queries FILE with a JSON object a line; in Python, `Subject(queries=...)` too."
         )
-    unknown = [name for name in wanted if name not in pool.ids]
+    name: PoolName = "train" if pool is context.subject.train else "queries"
+    unknown = [own for own in wanted if own not in pool.ids]
     if unknown:
         raise SettingError(
             f"--query names {unknown[0]!r}, which is the id of none of the {len(pool):,} queries: "
@@ -152,7 +154,7 @@ def _own_queries(context: Context) -> Asked:
                 probability=float(np.exp(log)),
                 per_token=float(np.exp(log / count)),
                 completion=text,
-                shown=("queries", pool.ids[place]),
+                shown=(name, pool.ids[place]),
             )
         )
     return Asked(pool, queries)

@@ -234,6 +234,17 @@ def test_such_a_model_needs_a_column_of_answers(tmp_path: Path) -> None:
         load(str(table(tmp_path, TEXTS)), options(folder, label="reply"))
 
 
+def test_half_precision_is_worked_with_in_single(tmp_path: Path) -> None:
+    folder = save(tmp_path / "half")
+    half = transformers.GPT2LMHeadModel.from_pretrained(folder).to(torch.bfloat16)
+    half.save_pretrained(folder)
+    subject = load(str(table(tmp_path, TEXTS)), replace(options(folder), base=folder))
+    assert subject.fresh is not None
+    assert subject.pretrained is not None
+    weights = [*subject.required_task().model.parameters(), *subject.fresh().parameters()]
+    assert {own.dtype for own in [*weights, *subject.pretrained.values()]} == {torch.float32}
+
+
 def test_training_may_have_begun_from_a_base_model(model: Path, tmp_path: Path) -> None:
     base = save(tmp_path / "base")
     asked = replace(options(model), base=base)

@@ -113,3 +113,22 @@ def test_what_such_a_subject_lacks_is_said(bigrams: Subject, tmp_path: Path) -> 
         auditkit.run("tracing", bigrams, out=tmp_path, settings={"query": ("w",)})
     with pytest.raises(UsageError, match="Nothing was asked about"):
         auditkit.run("tracing", replace(bigrams, queries=None), out=tmp_path)
+
+
+def test_a_query_in_training_counts_neither_for_its_source_nor_for_chance(tmp_path: Path) -> None:
+    whole = tiny_subject(examples=80, queries=12, epochs=4)
+    ids = list(whole.train.ids)
+    sources = ["own" if name == ids[0] else "b" if place % 2 else "a" for place, name in
+               enumerate(ids)]  # fmt: skip
+    train = Pool(
+        whole.train.dataset, ids=ids, metadata=pl.DataFrame({"id": ids, "source": sources})
+    )
+    for queries in (None, train):
+        run = auditkit.run(
+            "tracing", replace(whole, train=train, queries=queries), out=tmp_path,
+            settings={"query": (ids[0],), "decoys": 3, "by": "source"},
+        )  # fmt: skip
+        assert ids[0] not in run.findings.frame["example_id"]
+        groups = pl.read_parquet(run.path / "tables" / "groups.parquet")
+        [strength] = groups.filter(pl.col("group") == "own")["strength"]
+        assert strength == 0

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -10,10 +14,15 @@ from auditkit_tracing.confirmation import falls
 from auditkit_tracing.measuring import examples
 from auditkit_tracing.predictions import asked, look
 from auditkit_tracing.settings import Context, TracingSettings
+from torch import Tensor, nn
+from torch.nn import functional
 
-from auditkit import AuditContext, ForwardINF
+from auditkit import AuditContext, ForwardINF, Task
 from auditkit.errors import SettingError
 from auditkit.testing import tiny_subject
+
+if TYPE_CHECKING:
+    from auditkit.subject import Batch
 
 
 def test_sets_are_of_one_size() -> None:
@@ -25,6 +34,16 @@ def test_sets_are_of_one_size() -> None:
     assert found["BM25"].tolist() == [2, 5]
     barred[0, 0] = True
     assert sets(Order(proponents, {}, barred), count=2)[PROPONENTS].tolist() == [0, 1, 2]
+
+
+def test_no_query_is_left_out_for_another_one() -> None:
+    proponents = np.array([[0, 1, 2, 3], [1, 0, 3, 2]])
+    barred = np.array([[True, False, False, False], [False, True, False, False]])
+    found = sets(Order(proponents, {"BM25": proponents}, barred), count=2)
+    assert {name: own.tolist() for name, own in found.items()} == {
+        PROPONENTS: [2, 3],
+        "BM25": [2, 3],
+    }
 
 
 @pytest.fixture(scope="module")
@@ -90,3 +109,35 @@ def test_falls_compare_trainings_of_one_seed() -> None:
     )
     assert falls(frame)["fall"].to_list() == [2.0, 0.5]
     assert math.isclose(falls(frame)["fall"].mean() or 0, 1.25)  # type: ignore[arg-type]
+
+
+class Plain(Task):
+    """Classes by a task of one's own, measured by its loss."""
+
+    likelihood = "categorical"
+
+    def outputs(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        inputs, labels = batch
+        return model(inputs), labels
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        return functional.cross_entropy(*self.outputs(model, batch), reduction="none")
+
+
+def test_probabilities_are_right_whatever_the_task_measures(tmp_path: Path) -> None:
+    subject = tiny_subject(examples=60, queries=8, epochs=2)
+    found = []
+    for number, task in enumerate((subject.required_task(), Plain(subject.required_task().model))):
+        context: Context = AuditContext(
+            subject=replace(subject, task=task),
+            settings=TracingSettings(
+                confirm_count=5, confirm_seeds=1, confirm_epochs=1, confirm_rate=0.01, query=("63",)
+            ),
+            scoring=ForwardINF(task, train=subject.train, recipe=subject.recipe),
+            workplace=partial(Path, tmp_path / str(number)),
+        )
+        queries = asked(context, look(context))
+        order = Order(np.arange(60)[None], {}, np.zeros((1, 60), dtype=bool))
+        frame = confirm(context, queries, order, examples(subject.train))
+        found.append(frame["log_probability"].to_numpy())
+    assert found[1] == pytest.approx(found[0], abs=1e-4)

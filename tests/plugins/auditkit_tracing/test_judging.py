@@ -58,7 +58,7 @@ def test_nothing_is_certain_and_higher_is_never_less_likely() -> None:
 def test_opponents_are_judged_on_the_other_side() -> None:
     scores = np.concatenate([np.random.default_rng(3).normal(0, 1, 400), [40.0, -40.0]])[None]
     by_chance = np.random.default_rng(4).normal(0, 1, 4_000)
-    measured = Measured(scores, scores, np.zeros_like(scores, dtype=np.int64))
+    measured = Measured(scores, scores, *[np.zeros_like(scores, dtype=np.int64)] * 2)
     judged = judge(measured, Chance(by_chance, by_chance, behaviours=8, examples=402))
     assert judged.score.probability is not None
     assert judged.change.probability is not None
@@ -69,7 +69,7 @@ def test_opponents_are_judged_on_the_other_side() -> None:
 
 def test_without_decoys_there_are_no_probabilities() -> None:
     scores = np.arange(5.0)[None]
-    measured = Measured(scores, scores, np.zeros((1, 5), dtype=np.int64))
+    measured = Measured(scores, scores, *[np.zeros((1, 5), dtype=np.int64)] * 2)
     empty = Chance(np.zeros(0), np.zeros(0), behaviours=0, examples=5)
     for chance in (None, empty):
         judged = judge(measured, chance)

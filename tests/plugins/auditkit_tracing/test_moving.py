@@ -90,3 +90,28 @@ def test_what_is_frozen_is_not_counted() -> None:
     for name, weight in model.named_parameters():
         weight.requires_grad_("layers.1" in name)
     assert moving_patterns(model)[0] is None
+
+
+class Letters(nn.Module):
+    """Few tokens, and as many positions as its hidden layer has outputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens, self.places = nn.Embedding(10, 8), nn.Embedding(32, 8)
+        self.up, self.down = nn.Linear(8, 32), nn.Linear(32, 8)
+        self.head = nn.Linear(8, 10)
+
+
+def test_a_layer_as_wide_as_there_are_positions_is_no_head() -> None:
+    kept = {"up.weight", "up.bias", "down.weight", "down.bias"}
+    assert moved(Letters()) == kept
+
+
+def test_only_the_head_that_a_model_names_stays() -> None:
+    config = transformers.LlamaConfig(
+        vocab_size=30, hidden_size=8, intermediate_size=30, num_hidden_layers=1,
+        num_attention_heads=2, pad_token_id=0, bos_token_id=0, eos_token_id=0,
+    )  # fmt: skip
+    model = transformers.LlamaForCausalLM(config)
+    assert "model.layers.0.mlp.up_proj.weight" in moved(model)
+    assert "lm_head.weight" not in moved(model)

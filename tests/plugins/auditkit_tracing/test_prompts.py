@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -35,11 +36,12 @@ def test_a_file_and_a_prompt_are_too_much(tmp_path: Path) -> None:
         read_prompts(TracingSettings(queries=tmp_path / "q.jsonl", prompt="a"))
 
 
-def test_half_a_character_is_no_text(tmp_path: Path) -> None:
+@pytest.mark.parametrize("key", ["prompt", "completion", "id", "group"])
+def test_half_of_a_pair_is_no_text(tmp_path: Path, key: str) -> None:
     path = tmp_path / "queries.jsonl"
-    path.write_text('{"prompt": "a \\ud800"}\n')
-    with pytest.raises(SettingError, match="The prompt in line 1 holds half a character"):
+    given = {"prompt": "a", "completion": "b", "id": "x", "group": "g", key: "a\ud800"}
+    path.write_text(json.dumps(given) + "\n")
+    with pytest.raises(SettingError, match=f"The {key} in line 1 is no valid text: its sign 2"):
         read_prompts(TracingSettings(queries=path))
-    path.write_text('{"prompt": "a", "group": " "}\n')
-    with pytest.raises(SettingError, match="The group in line 1 is empty"):
-        read_prompts(TracingSettings(queries=path))
+    with pytest.raises(SettingError, match="The completion is no valid text"):
+        read_prompts(TracingSettings(prompt="a", completion="\udcff"))

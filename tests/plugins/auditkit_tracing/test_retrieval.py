@@ -20,5 +20,12 @@ def test_texts_that_share_rare_words_come_first() -> None:
     assert not scores[2, :3].any()
 
 
+def test_a_query_without_words_matches_nothing() -> None:
+    pytest.importorskip("bm25s")
+    scores = bm25(["the sea is blue", "the sun is red"], ["?!", "sun", "", "unheard"])
+    assert scores.shape == (4, 2)
+    assert np.argwhere(scores).tolist() == [[1, 1]]
+
+
 def test_ranks() -> None:
     assert ranks(np.array([[1.0, 3.0, 3.0, 0.0]])).tolist() == [[3, 1, 2, 4]]
