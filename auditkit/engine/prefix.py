@@ -2,8 +2,9 @@
 
 Where only later layers move, what comes before them is the same under every query's weights. The
 model is traced (`torch.fx`), and whatever does not depend on a moved parameter is computed once and
-kept until the next batch comes. Each run is handed copies of it, since layers may work in place. A
-model that cannot be traced, or gives other values when it is, runs as a whole.
+kept until other inputs come: those of the next batch, or of another draw of noise. Each run is
+handed copies of it, since layers may work in place. A model that cannot be traced, or gives other
+values when it is, runs as a whole.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class Prefixed(nn.Module):
             node for node in self._still if any(user not in self._still for user in node.users)
         }
         self._kept: dict[fx.Node, object] | None = None
+        self._inputs: tuple[Tensor, ...] = ()
 
     @property
     def share(self) -> float:
@@ -48,13 +50,13 @@ class Prefixed(nn.Module):
 
     def forget(self) -> None:
         """Another batch comes."""
-        self._kept = None
+        self._kept, self._inputs = None, ()
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """What the model gives."""
-        if self._kept is None:
+        if self._kept is None or not _same(inputs, self._inputs):
             with torch.no_grad():
-                self._kept = self._run_still(inputs)
+                self._kept, self._inputs = self._run_still(inputs), inputs
         result: Tensor = fx.Interpreter(self.traced).run(*inputs, initial_env=self._copies())
         return result
 
@@ -76,6 +78,11 @@ class Prefixed(nn.Module):
             if node in self._still:
                 run.env[node] = run.run_node(node)
         return {node: run.env[node] if node in self._frontier else None for node in self._still}
+
+
+def _same(some: tuple[Tensor, ...], others: tuple[Tensor, ...]) -> bool:
+    pairs = zip(some, others, strict=False)
+    return len(some) == len(others) and all(a is b or torch.equal(a, b) for a, b in pairs)
 
 
 def shared_prefix(

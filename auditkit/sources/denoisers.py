@@ -212,9 +212,12 @@ def _form(config: _Config, encoder: nn.Module | None) -> Form:
 
 def _embedding(folder: Path, config: _Config, *, device: str) -> Callable[[Sequence[str]], Tensor]:
     """What turns prompts into the denoiser's conditions."""
-    if getattr(config, "addition_embed_type", None) or (folder / "text_encoder_2").is_dir():
+    kinds = ("addition_embed_type", "class_embed_type", "num_class_embeds")
+    more = next((name for name in kinds if getattr(config, name, None)), None)
+    if more or (folder / "text_encoder_2").is_dir():
         raise TaskError(
-            f"The denoiser in {folder.name} takes more than a prompt (addition_embed_type): give a "
+            f"The denoiser in {folder.name} takes more than a prompt "
+            f"({more or 'text_encoder_2'}): give a "
             "subject in Python with auditkit.DiffusionTask and a model that closes over the rest."
         )
     try:

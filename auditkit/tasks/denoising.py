@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Literal, TypeAlias, Union
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, Union
 
 import numpy as np
 import torch
@@ -29,6 +29,14 @@ _CONDITION_KEYS = ("condition", "prompt_embeds", "class_labels", *TARGET_KEYS)
 _CPU = torch.device("cpu")
 
 
+class Keyed(NamedTuple):
+    """One image as the task has it measured; other triples are none."""
+
+    image: Tensor
+    condition: Tensor
+    key: Tensor
+
+
 class WithKeys:
     """Images as (image, condition, key) triples.
 
@@ -46,8 +54,8 @@ class WithKeys:
     def __len__(self) -> int:
         return len(self._source)
 
-    def __getitem__(self, position: int) -> tuple[Tensor, ...]:
-        return tuple(part[0] for part in self.rows(np.array([position])))
+    def __getitem__(self, position: int) -> Keyed:
+        return Keyed(*(part[0] for part in self.rows(np.array([position]))))
 
     def rows(self, positions: Positions) -> tuple[Tensor, Tensor, Tensor]:
         """Images, conditions ([batch, 0] where there are none) and keys."""
@@ -161,8 +169,12 @@ def _latents(encoder: Encoder, images: Tensor) -> object:
     spread = getattr(found, "latent_dist", None)
     latents: Tensor = getattr(found, "latents", found) if spread is None else spread.mean
     config = getattr(encoder, "config", None)
-    shift = getattr(config, "shift_factor", None) or 0.0
-    return (latents - shift) * (getattr(config, "scaling_factor", None) or 1.0)
+    scale = getattr(config, "scaling_factor", None) or 1.0
+    mean, spreads = (getattr(config, f"latents_{name}", None) for name in ("mean", "std"))
+    if mean is not None and spreads is not None:  # per channel, as some models of SDXL's kind
+        mean, spreads = (latents.new_tensor(own).view(1, -1, 1, 1) for own in (mean, spreads))
+        return (latents - mean) * scale / spreads
+    return (latents - (getattr(config, "shift_factor", None) or 0.0)) * scale
 
 
 def _parts(batch: Batch) -> tuple[object, object]:

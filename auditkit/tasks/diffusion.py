@@ -23,6 +23,7 @@ from auditkit.pool import Pool, SizedDataset
 from auditkit.subject import Task
 from auditkit.tasks.denoising import (
     Encoder,
+    Keyed,
     Latents,
     WithKeys,
     denoised,
@@ -150,8 +151,7 @@ class DiffusionTask(Task):
         Raises:
             TaskError: examples that are no images.
         """
-        first = pool[0]
-        if isinstance(first, tuple) and len(first) == 3:
+        if isinstance(pool[0], Keyed):
             return pool  # prepared before
         names = [""] * len(pool) if self.shared else pool.ids
         side = "query" if asked and not self.shared else "train"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from auditkit import Audit, AuditResult, Requirements, Scores, Section
 from auditkit_diffusion import measuring
@@ -44,8 +45,10 @@ class DiffusionAudit(Audit[DiffusionSettings]):
             groups = [measuring.GROUP] * len(queries)
             together = engine.influence(queries, groups=groups).values.astype(np.float64)
         standing = measuring.standings(scores.values.astype(np.float64))
-        kept = _kept(standing, context.settings.kept, signed=context.settings.measure != "outputs")
-        again = measuring.stability(context, draws.count, {place for row in kept for place in row})
+        kept = _kept(standing, scores.values, context.settings.kept)
+        first = [np.argsort(-row, kind="stable")[: measuring.FIRST] for row in standing]
+        looked_at = {int(place) for row in (*kept, *first) for place in row}
+        again = measuring.stability(context, draws.count, looked_at)
         found = judged(
             context, scores, standing, kept=kept, check=check, again=again, near=nearness(context)
         )
@@ -58,7 +61,6 @@ class DiffusionAudit(Audit[DiffusionSettings]):
             )
         tables = dict(found.tables)
         if together is not None:
-            first = [np.argsort(-row)[: measuring.FIRST] for row in standing]
             tables["recurring"] = recurring(train, queries, first, standing, together[0])
         return AuditResult(
             findings=found.findings,
@@ -90,13 +92,17 @@ def _say_how_long(context: Context, draws: Draws) -> None:
     )
 
 
-def _kept(standing: Table, count: int, *, signed: bool) -> list[list[int]]:
-    """Positions of the strongest on both sides of each row; of the upper one, if it has no sign."""
+def _kept(standing: Table, values: npt.NDArray[np.float32], count: int) -> list[list[int]]:
+    """Positions of the strongest on both sides of each row.
+
+    Where all scores are of one sign, as they always are by outputs, the other side is empty: an
+    image that is predicted worse by less than others is no opponent.
+    """
     found = []
-    for row in standing:
+    for row, own in zip(standing, values, strict=True):
         order = np.argsort(-row, kind="stable")
-        upper = [int(place) for place in order[:count] if row[place] > 0]
-        lower = [int(place) for place in order[::-1][:count] if signed and row[place] < 0]
+        upper = [int(place) for place in order[:count] if row[place] > 0 and own[place] > 0]
+        lower = [int(place) for place in order[::-1][:count] if row[place] < 0 and own[place] < 0]
         found.append([*upper, *lower])
     return found
 

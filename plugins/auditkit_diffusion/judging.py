@@ -130,6 +130,10 @@ def _answer(findings: Findings, leaning: int, scores: Scores, check: Reference) 
             f"Not to be told: training images do not find themselves, so the rankings of "
             f"{examples:,} training images for {count:,} {asked} are not to be trusted."
         )
+    if not findings.frame.height:
+        return (
+            f"No training image of {examples:,} is a proponent or an opponent of {count:,} {asked}."
+        )
     first = findings.frame.row(0, named=True)
     image, query = first["example_id"], first["query_id"]
     single = findings.flagged.height

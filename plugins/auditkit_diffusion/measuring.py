@@ -52,10 +52,8 @@ def denoising(context: Context) -> DiffusionTask:
 def engine_of(context: Context, draws: int, *, noise: int = 0) -> Engine:
     """The engine with the audit's settings, so many draws, and some noises of several."""
     task, settings = denoising(context), context.settings
-    timesteps = min(draws, len(task.schedule))
-    other = task.with_draws(
-        timesteps=timesteps, noises=max(draws // timesteps, 1), seed=task.seed + noise
-    )
+    timesteps, noises = _parts(task, draws)
+    other = task.with_draws(timesteps=timesteps, noises=noises, seed=task.seed + noise)
     both = settings.measure == "squared-norm"
     return context.engine.configured(
         measure="squared-norm" if both else "loss",
@@ -64,6 +62,18 @@ def engine_of(context: Context, draws: int, *, noise: int = 0) -> Engine:
         relative=settings.relative,
         task=other,
     )
+
+
+def _parts(task: DiffusionTask, draws: int) -> tuple[int, int]:
+    """Timesteps and noises at each that make at least so many draws, and the fewest that do."""
+    noises = -(-draws // len(task.schedule))
+    return -(-draws // noises), noises
+
+
+def _made(context: Context, draws: int) -> int:
+    """How many draws they are."""
+    timesteps, noises = _parts(denoising(context), draws)
+    return timesteps * noises
 
 
 @dataclass(frozen=True)
@@ -87,7 +97,7 @@ def choose_draws(context: Context) -> Draws:
     the variance of the difference is the noise's. More draws divide it (Spearman 1910, Brown 1910).
     """
     if context.settings.draws:
-        return Draws(context.settings.draws, None)
+        return Draws(_made(context, context.settings.draws), None)
     random = np.random.default_rng([context.seed, 1])
     train, queries = context.subject.train, asked(context)
     sample = train.subset(np.sort(random.permutation(len(train))[:_PILOT]))
@@ -96,19 +106,19 @@ def choose_draws(context: Context) -> Draws:
         engine_of(context, _PILOT_DRAWS, noise=noise).influence(some, sample).values.astype(float)
         for noise in (0, 1)
     )
-    one, other = one / one.std(axis=1)[:, None], other / other.std(axis=1)[:, None]
-    noise = ((one - other).var(axis=1) / 2).clip(0, 1)
-    single = _scaled(float(1 - noise.mean()), 1 / _PILOT_DRAWS)
-    for count in _CHOICES:
+    noise = ((standings(one) - standings(other)).var(axis=1) / 2).clip(0, 1)
+    single = _scaled(float(1 - noise.mean()), 1 / _made(context, _PILOT_DRAWS))
+    choices = [_made(context, count) for count in _CHOICES]
+    for count in choices:
         if _scaled(single, count) >= RELIABLE:
             return Draws(count, _scaled(single, count))
     context.note(
-        f"Even with {_CHOICES[-1]} draws of noise per image, only "
-        f"{_scaled(single, _CHOICES[-1]):.0%} of the variance of the scores is the images' own: "
+        f"Even with {choices[-1]} draws of noise per image, only "
+        f"{_scaled(single, choices[-1]):.0%} of the variance of the scores is the images' own: "
         "read the rankings with care, or give more --draws.",
         level="warning",
     )
-    return Draws(_CHOICES[-1], _scaled(single, _CHOICES[-1]))
+    return Draws(choices[-1], _scaled(single, choices[-1]))
 
 
 def _scaled(reliability: float, times: float) -> float:
@@ -173,10 +183,13 @@ class Stability:
     Attributes:
         places: int64 [candidate]; where these stand in the train pool.
         values: [noise, query, candidate]; their standings.
+        stands: [candidate]; for how many training images each stands: those that were drawn at
+            random also for those that were not.
     """
 
     places: npt.NDArray[np.int64]
     values: Table
+    stands: Table
 
     def again(self, row: int, place: int, *, side: int, among: int) -> float | None:
         """Under which share of the other noises an image is among the first of a side."""
@@ -184,18 +197,17 @@ class Stability:
             return None
         [candidate] = np.flatnonzero(self.places == place)
         own = side * self.values[:, row]
-        return float(((own > own[:, [candidate]]).sum(axis=1) < among).mean())
+        return float(((own > own[:, [candidate]]) @ self.stands < among).mean())
 
     def overlap(self, row: int, standing: Table) -> float | None:
         """The share of the ten strongest that are so under other noises too, averaged."""
         if not len(self.values):
             return None
-        count = min(FIRST, len(self.places))
-        first = set(np.argsort(-standing[self.places])[:count].tolist())
-        shares = [
-            len(first & set(np.argsort(-own[row])[:count].tolist())) / count for own in self.values
-        ]
-        return float(np.mean(shares))
+        count = min(FIRST, len(standing))
+        first = np.argsort(-standing, kind="stable")[:count]
+        found = [self.again(row, int(place), side=1, among=count) for place in first]
+        known = [share for share in found if share is not None]
+        return float(np.mean(known)) if known else None
 
 
 def stability(context: Context, draws: int, kept: set[int]) -> Stability:
@@ -212,7 +224,10 @@ def stability(context: Context, draws: int, kept: set[int]) -> Stability:
         )
         for noise in range(1, context.settings.noises + 1)
     ]
-    return Stability(places, np.array(found))
+    kept_too = np.isin(places, list(kept))
+    drawn_alone = max(int((~kept_too).sum()), 1)
+    stands = np.where(kept_too, 1.0, (len(train) - len(kept)) / drawn_alone)
+    return Stability(places, np.array(found), stands)
 
 
 def asked(context: Context) -> Pool:

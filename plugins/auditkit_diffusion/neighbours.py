@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +13,13 @@ from auditkit import Pool
 from auditkit_diffusion.measuring import Table, asked
 from auditkit_diffusion.settings import Context
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 _SIDE = 32
 """Pixels a side that images are compared at; larger ones are averaged down."""
+
+_BELOW, _NEARLY_ALL = 0.05, 0.99
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,9 @@ class Nearness:
 def nearness(context: Context) -> list[Nearness]:
     """In pixels, and in the features of the denoiser's middle."""
     train, queries = context.subject.train, asked(context)
-    pixels, others = _small(train), _small(queries)
+    height, width = (min(side, _SIDE) for side in _image(train, 0).shape[-2:])
+    pixels, others = (_small(pool, (height, width)) for pool in (train, queries))
+    _say_of_scales(context, pixels, others)
     apart = (
         np.square(others).sum(axis=1)[:, None]
         + np.square(pixels).sum(axis=1)
@@ -62,18 +70,34 @@ def _unit(features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return found
 
 
-def _small(pool: Pool) -> npt.NDArray[np.float32]:
-    """The images as rows, averaged down to a small size."""
+def _say_of_scales(
+    context: Context, pixels: npt.NDArray[np.float32], others: npt.NDArray[np.float32]
+) -> None:
+    """A word where one side reaches below zero and the other does not."""
+    below, asked_below = ((own.min(axis=1) < -_BELOW).mean() for own in (pixels, others))
+    if (below > _NEARLY_ALL and asked_below == 0) or (below == 0 and asked_below > 0):
+        context.note(
+            f"Values of training images go from {pixels.min():.2g} to {pixels.max():.2g} and those "
+            f"of generated images from {others.min():.2g} to {others.max():.2g}: the two seem to "
+            "be scaled in different ways. Scale both as the model was trained, mostly -1 to 1.",
+            level="warning",
+        )
+
+
+def _image(pool: Pool, place: int) -> Tensor:
+    """An example's image, float [1, channel, height, width]."""
     import torch  # noqa: PLC0415 - plugins are imported without torch
 
-    rows = []
-    for place in range(len(pool)):
-        item = pool[place]
-        while isinstance(item, Mapping | tuple | list):
-            parts = item.values() if isinstance(item, Mapping) else item
-            item = next(part for part in parts if getattr(part, "ndim", 0) == 3)
-        image = torch.as_tensor(item)[None].float()
-        height, width = (min(side, _SIDE) for side in image.shape[-2:])
-        small = torch.nn.functional.adaptive_avg_pool2d(image, (height, width))
-        rows.append(small.flatten().numpy())
-    return np.stack(rows)
+    item = pool[place]
+    while isinstance(item, Mapping | tuple | list):
+        parts = item.values() if isinstance(item, Mapping) else item
+        item = next(part for part in parts if getattr(part, "ndim", 0) == 3)
+    return torch.as_tensor(item)[None].float()
+
+
+def _small(pool: Pool, size: tuple[int, int]) -> npt.NDArray[np.float32]:
+    """The images as rows, averaged down to one small size."""
+    from torch.nn.functional import adaptive_avg_pool2d  # noqa: PLC0415 - as above
+
+    images = (_image(pool, place) for place in range(len(pool)))
+    return np.stack([adaptive_avg_pool2d(image, size).flatten().numpy() for image in images])

@@ -17,6 +17,16 @@ _BESIDE = 5
 """Opponents and neighbours that stand beside the proponents."""
 _RECURRING = 24
 
+_MEANING = {
+    "loss": "The training images that the model then predicts worse are its proponents: training "
+    "on them helped to make it. Opponents are those it predicts better.",
+    "squared-norm": "Its proponents are the training images whose predictions then move in size as "
+    "its own does, its opponents those whose predictions move the other way.",
+    "outputs": "Its proponents are the training images whose predictions then move most, for "
+    "better or worse; this measure knows no opponents.",
+}
+"""What the two sides are, by what is measured."""
+
 
 def sections(result: AuditResult) -> Sequence[Section]:
     """Each image's own gallery, what recurs, how strong that is, and how far to trust it."""
@@ -33,9 +43,8 @@ def _galleries(result: AuditResult) -> Section:
         for name in names[:_IMAGES]
     ]
     told = (
-        "Each generated image is unlearned by one move of the weights, and the training images "
-        "that the model then predicts worse are its proponents: training on them helped to make "
-        "it. Opponents are those it predicts better. Beside them stand the nearest training "
+        f"Each generated image is unlearned by one move of the weights. "
+        f"{_MEANING[str(result.summary['measured'])]} Beside them stand the nearest training "
         "images, which look alike whether or not the model made anything of them."
     )
     more = f"{len(names) - _IMAGES} further generated images are in the table of findings."

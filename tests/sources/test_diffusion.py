@@ -147,14 +147,14 @@ def test_latent_models_are_given_latents(tmp_path: Path) -> None:
     assert ForwardINF(task, train=subject.train).evaluate().loss.shape == (2,)
 
 
-def prompts_model(folder: Path) -> Path:
+def prompts_model(folder: Path, more: dict[str, object] | None = None) -> Path:
     transformers = pytest.importorskip("transformers")
     torch.manual_seed(0)
     UNet2DConditionModel(
         sample_size=8, in_channels=1, out_channels=1, layers_per_block=1, block_out_channels=(8, 8),
         down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), norm_num_groups=4,
         up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"), cross_attention_dim=12,
-        attention_head_dim=4,
+        attention_head_dim=4, **(more or {}),
     ).save_pretrained(folder / "unet")  # fmt: skip
     DDPMScheduler(num_train_timesteps=50).save_pretrained(folder / "scheduler")
     config = transformers.CLIPTextConfig(
@@ -195,6 +195,16 @@ def test_models_of_prompts_are_given_captions(tmp_path: Path) -> None:
         load(str(train), options(model, train / "1.png", prompt="a dog"))
     with pytest.raises(SettingError, match="--prompt TEXT"):
         load(str(train), options(model, train / "1.png"))
+
+
+@pytest.mark.parametrize("own", [{"num_class_embeds": 3}, {"class_embed_type": "timestep"}])
+def test_a_model_of_prompts_that_takes_classes_too_is_refused(
+    tmp_path: Path, own: dict[str, object]
+) -> None:
+    model = prompts_model(tmp_path / "model", own)
+    train = write_images(tmp_path / "train", ["0.png", "1.png"])
+    with pytest.raises(TaskError, match=f"takes more than a prompt .{next(iter(own))}"):
+        load(str(train), options(model, train / "1.png", prompt="a dog"))
 
 
 def spoilt(grey: Path, tmp_path: Path, spoil: Callable[[Path], None]) -> Path:

@@ -266,6 +266,48 @@ def test_an_autoencoder_of_diffusers_gives_the_scaled_mean() -> None:
     assert condition.shape == (6, 0)
 
 
+def test_an_autoencoder_may_have_a_mean_and_a_spread_per_channel() -> None:
+    torch.manual_seed(0)
+    vae = AutoencoderKL(
+        in_channels=1, out_channels=1, latent_channels=1, block_out_channels=(8,),
+        norm_num_groups=4, scaling_factor=0.5, latents_mean=[-1.5], latents_std=[8.0],
+    )  # fmt: skip
+    task = DiffusionTask(Unconditional(), SCHEDULER, encoder=vae)
+    prepared = task.prepared(Pool.from_arrays(images()), device=CPU)
+    latents = collate(prepared, every(prepared), device=CPU)[0]  # type: ignore[index]
+    expected = (vae.encode(images()).latent_dist.mean + 1.5) * 0.5 / 8
+    torch.testing.assert_close(latents, expected.detach())
+
+
+def test_each_draw_has_its_own_prefix_where_only_later_layers_move() -> None:
+    torch.manual_seed(0)
+    model = TwoLayers()
+    task = DiffusionTask(model, SCHEDULER, timesteps=4)
+    pool = Pool.from_arrays(images(12))
+    alone, together = (
+        ForwardINF(
+            task, train=pool, parameters="last.*", preconditioner="none", rise=0.5, batch_size=size
+        )
+        .influence(pool.subset([0, 5]))
+        .values
+        for size in (1, 12)
+    )
+    np.testing.assert_allclose(together, alone, rtol=1e-3, atol=1e-4 * np.abs(alone).max())
+
+
+class TwoLayers(nn.Module):
+    """The first of which need not move."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv2d(1, 8, 3, padding=1), nn.Conv2d(8, 1, 3, padding=1)
+
+    def forward(self, noisy: Tensor, times: Tensor) -> Tensor:
+        hidden = torch.tanh(self.first(noisy)) * (1 + times.view(-1, 1, 1, 1) / 100)
+        found: Tensor = self.last(hidden)
+        return found
+
+
 def test_scores_do_not_depend_on_batches_order_or_subsets() -> None:
     pool = Pool.from_arrays(images(24), ids=[f"image {place}" for place in range(24)])
     task = DiffusionTask(Unconditional(), SCHEDULER, timesteps=4)
@@ -378,6 +420,7 @@ def test_a_scheduler_without_noise_prediction_is_refused(scheduler: object, mess
         (lambda: Pool.from_arrays(torch.zeros(2, 1, 6, 6, dtype=torch.uint8)), "uint8"),
         (lambda: Pool.from_arrays(torch.zeros(2, 36)), r"shape \(2, 36\)"),
         (lambda: Pool(["a", "b"]), "got a str"),
+        (lambda: Pool([(image, 0, place) for place, image in enumerate(images())]), "got a tuple"),
     ],
 )
 def test_what_is_no_image_is_refused(make: Callable[[], Pool], message: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from scipy.stats import kstest
 
@@ -31,6 +32,12 @@ def test_a_number_depends_on_its_key_and_draw_alone() -> None:
         assert torch.equal(alone[0], together[place])
     assert not torch.equal(keys, keys_of(["a", "b", "c"], seed=1))
     assert len(set(keys_of([str(place) for place in range(10_000)], seed=0).tolist())) == 10_000
+
+
+@pytest.mark.parametrize(("key", "place"), [(99, 35_874), (535, 7_144)])
+def test_the_farthest_number_is_finite(key: int, place: int) -> None:
+    drawn = normal(torch.tensor([key]), torch.tensor([0]), (place + 1,))[0, place]
+    assert 5 < float(drawn) < 6
 
 
 def test_signs_are_as_often_up_as_down() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from auditkit_diffusion.audit import DiffusionAudit
+from auditkit_diffusion.audit import DiffusionAudit, _kept
 from auditkit_diffusion.measuring import (
     Reference,
     Stability,
@@ -89,15 +89,48 @@ def test_standings_are_in_standard_deviations_and_constant_rows_are_zero() -> No
 def test_what_is_found_again_is_counted() -> None:
     places = np.array([2, 5, 9])
     values = np.array([[[3.0, 2.0, 1.0]], [[1.0, 2.0, 3.0]]])  # [noise, query, candidate]
-    again = Stability(places, values)
+    again = Stability(places, values, np.ones(3))
     assert again.again(0, 2, side=1, among=1) == 0.5
     assert again.again(0, 2, side=-1, among=1) == 0.5
     assert again.again(0, 5, side=1, among=2) == 1.0
     standing = np.arange(12.0)
-    assert again.overlap(0, standing) == 1.0
-    none = Stability(places, values[:0])
+    none = Stability(places, values[:0], np.ones(3))
     assert none.again(0, 2, side=1, among=1) is None
     assert none.overlap(0, standing) is None
+
+
+def test_images_that_were_not_scored_again_count_by_those_that_were() -> None:
+    random = np.random.default_rng(0)
+    places = np.array([0, *range(10, 110)])  # one kept, and a tenth of a thousand others
+    values = np.concatenate([[0.0], random.normal(size=100)])[None, None]
+    above = int((values > 0).sum())
+    again = Stability(places, values, np.array([1.0, *[10.0] * 100]))
+    assert again.again(0, 0, side=1, among=above + 1) == 0.0
+    assert again.again(0, 0, side=1, among=10 * above + 1) == 1.0
+
+
+def test_the_ten_strongest_are_compared_with_all_that_pass_them() -> None:
+    places = np.arange(20)
+    standing = -np.arange(20.0)
+    same, other = standing[None, None], np.roll(standing, 5)[None, None]
+    assert Stability(places, same, np.ones(20)).overlap(0, standing) == 1.0
+    assert Stability(places, other, np.ones(20)).overlap(0, standing) == 0.5
+    entrant = np.where(places == 19, 1.0, standing)[None, None]
+    assert Stability(places, entrant, np.ones(20)).overlap(0, standing) == 0.9
+    sampled = np.array([*[1.0] * 10, *[50.0] * 10])  # each of the last stands for fifty
+    assert Stability(places, entrant, sampled).overlap(0, standing) == 0.0
+
+
+def test_an_image_is_on_the_side_that_its_score_says() -> None:
+    values = np.array([[5.0, 4.0, 3.0, 1.0], [2.0, -1.0, -1.5, -3.0], [-1.0, -2.0, -3.0, -4.0]])
+    kept = _kept(standings(values), values.astype(np.float32), 2)
+    assert kept == [[0, 1], [0, 3, 2], [3, 2]]
+
+
+def test_short_schedules_are_drawn_from_more_often(learnt: Path) -> None:
+    context = context_of(learnt, draws=150)
+    assert choose_draws(context).count == 150
+    assert engine_of(context, 150).task.draws == 150  # type: ignore[attr-defined]
 
 
 def test_the_audit_says_what_it_is() -> None:

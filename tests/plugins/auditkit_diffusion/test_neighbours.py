@@ -56,6 +56,35 @@ def test_the_nearest_in_pixels_and_features() -> None:
     assert (features.name, features.values.shape) == ("features", (2, 6))
 
 
+def of_images(train: Tensor, asked: Tensor) -> AuditContext[DiffusionSettings]:
+    task, pool = DiffusionTask(Denoiser(), torch.linspace(0.99, 0.01, 50)), Pool.from_arrays(train)
+    return AuditContext(
+        subject=Subject(task=task, train=pool, queries=Pool.from_arrays(asked)),
+        settings=DiffusionSettings(),
+        scoring=ForwardINF(task, train=pool),
+    )
+
+
+def test_images_on_two_scales_are_remarked_on() -> None:
+    images = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    for train, asked, said in (
+        (2 * images - 1, images[:2], True),
+        (images, 2 * images[:2] - 1, True),
+        (2 * images - 1, 2 * images[:2] - 1, False),
+        (images, images[:2], False),
+    ):
+        context = of_images(train, asked)
+        nearness(context)
+        assert any("scaled in different ways" in str(note) for note in context.notes) == said
+
+
+def test_generated_images_of_another_size_are_brought_to_the_training_images() -> None:
+    images = torch.rand(6, 1, 16, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    larger = images[[4]].repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+    pixels, _ = nearness(of_images(images, larger))
+    assert int(pixels.order(0)[0]) == 4
+
+
 def test_what_recurs_is_counted_and_ranked_for_the_group() -> None:
     train = Pool.from_arrays(
         torch.zeros(5, 1, 2, 2), metadata=pl.DataFrame({"kind": list("abcde")}), label="kind"
