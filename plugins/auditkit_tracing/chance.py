@@ -168,11 +168,11 @@ def _spliced(
     for place in random.permutation(len(documents))[:count].tolist():
         own, first = documents.tokens[place], documents.counted(place).start
         start = int(random.integers(first, max(len(own) - length, first) + 1))
-        true = own[start : start + length].tolist()
+        true = own[start : start + length].tolist()  # no longer than the text, which is read whole
         for other in random.permutation(len(documents))[:_TRIES].tolist():
             tokens = documents.tokens[other]
             begin = int(random.integers(0, max(len(tokens) - length, 0) + 1))
-            taken = tokens[begin : begin + length].tolist()
+            taken = tokens[begin : begin + len(true)].tolist()
             if taken[: len(true)] != true[: len(taken)]:
                 yield [*own[:start].tolist(), *taken], start
                 break
