@@ -151,8 +151,9 @@ class Reference:
     @property
     def threshold(self) -> float | None:
         """From where on an image stands as one does for itself; None if that cannot be told."""
-        low, high = float(self.others.max()), float(np.median(self.own))
-        return (low * high) ** 0.5 if 0 < low < high and self.check.passed else None
+        # One image that is very far leaves all others below the mean.
+        low, high = max(float(self.others.max()), 1.0), float(np.median(self.own))
+        return (low * high) ** 0.5 if low < high and self.check.passed else None
 
 
 def reference(context: Context, engine: Engine) -> Reference:
@@ -164,16 +165,37 @@ def reference(context: Context, engine: Engine) -> Reference:
     found, count = standings(values), len(asking)
     places = np.arange(count)
     own = found[places, places]
-    better = (found > own[:, None]).sum(axis=1)
-    others = found.copy()
-    others[places, places] = -np.inf
+    # Ties, with itself left out, count half: else scores that are all alike would pass.
+    ties = (found == own[:, None]).sum(axis=1) - 1
+    better = (found > own[:, None]).sum(axis=1) + ties / 2
     check = SelfCheck(
         queries=count,
         candidates=len(chosen),
         top1=float((better < 1).mean()),
         top5=float((better < 5).mean()),
     )
-    return Reference(check, own, others.max(axis=1) if len(chosen) > 1 else np.zeros(count))
+    return Reference(check, *among_all(found, len(train)))
+
+
+def among_all(found: Table, count: int) -> tuple[Table, Table]:
+    """How each query stands for itself, and the strongest other image, among `count` images.
+
+    One image far from the others widens the spread it is measured by, the more the fewer they are:
+    among 512 none can stand higher than 22.6. So standings in a sample are not those in the whole.
+
+    Args:
+        found: [query, candidate]; standings in a sample, the queries first.
+        count: how many training images there are in all; the others are taken to be like these.
+    """
+    own, others = np.zeros(len(found)), np.zeros(len(found))
+    if found.shape[1] == 1:
+        return own, others
+    for place, row in enumerate(found):
+        rest = np.delete(row, place)
+        far, high = (np.array([row[place], rest.max()]) - rest.mean()) / (rest.std() or 1.0)
+        spread = ((count - 1) / count * (1 + far**2 / count)) ** 0.5
+        own[place], others[place] = (np.array([far, high]) - far / count) / spread
+    return own, others
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from auditkit_diffusion.measuring import (
     Reference,
     Stability,
     _scaled,
+    among_all,
     choose_draws,
     engine_of,
     reference,
@@ -71,6 +72,20 @@ def test_training_images_find_themselves_under_other_noises(learnt: Path) -> Non
     assert found.others.max() < found.threshold < np.median(found.own)
 
 
+def test_standings_in_a_sample_become_those_among_all() -> None:
+    random = np.random.default_rng(0)
+    whole = random.normal(size=20_000)
+    whole[0] = 100
+    sample = standings(whole[None, :512])
+    assert sample[0, 0] < 22.7
+    [own], [other] = among_all(sample, len(whole))
+    assert own == pytest.approx(standings(whole[None])[0, 0], rel=0.05)
+    assert other == pytest.approx(standings(whole[None])[0, 1:512].max(), rel=0.1)
+    same = [float(part[0]) for part in among_all(sample, 512)]
+    assert same == pytest.approx([sample[0, 0], sample[0, 1:].max()])
+    assert [float(part[0]) for part in among_all(sample[:, :1], 1)] == [0.0, 0.0]
+
+
 def test_without_a_gap_nothing_can_stand_out() -> None:
     passed = SelfCheck(queries=2, candidates=9, top1=1.0, top5=1.0)
     failed = SelfCheck(queries=2, candidates=9, top1=0.0, top5=1.0)
@@ -78,6 +93,17 @@ def test_without_a_gap_nothing_can_stand_out() -> None:
     assert Reference(passed, high, low).threshold == pytest.approx((4 * 8.5) ** 0.5)
     assert Reference(passed, low, high).threshold is None
     assert Reference(failed, high, low).threshold is None
+    assert Reference(passed, high, np.array([-0.2, -0.1])).threshold == pytest.approx(8.5**0.5)
+
+
+def test_scores_that_are_all_alike_fail_the_check(
+    learnt: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("auditkit_diffusion.measuring.standings", np.zeros_like)
+    context = context_of(learnt)
+    found = reference(context, engine_of(context, 4))
+    assert not found.check.passed
+    assert found.threshold is None
 
 
 def test_standings_are_in_standard_deviations_and_constant_rows_are_zero() -> None:
