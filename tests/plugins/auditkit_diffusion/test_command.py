@@ -39,7 +39,7 @@ def only(tmp_path: Path) -> Callable[[], Path]:
     """The folder of the only run there is."""
 
     def found() -> Path:
-        [run] = [path for path in (tmp_path / "runs").iterdir() if path.is_dir()]
+        [run] = [path.parent for path in (tmp_path / "runs").glob("*/run.json")]
         return run
 
     return found
@@ -63,7 +63,10 @@ def test_altered_copies_lean_on_their_originals(
     assert sorted(flagged) == [("like-07.png", "07.png"), ("like-23.png", "23.png")]
     assert frame["probability"].null_count() == frame.height
     assert frame.filter(pl.col("side") == "opponent")["score"].max() < 0
-    assert frame.group_by("query_id", "side").len()["len"].to_list() == [5] * 4
+    sides = {side: frame.filter(pl.col("side") == side) for side in ("proponent", "opponent")}
+    assert sides["proponent"].group_by("query_id").len()["len"].to_list() == [5, 5]
+    assert sides["proponent"]["influence"].min() > 0
+    assert sides["opponent"]["influence"].max() < 0
     assert frame.filter(pl.col("flagged"))["pixel_rank"].to_list() == [1, 1]
     record = json.loads((only() / "run.json").read_text())
     assert record["rate"] == 1
