@@ -59,6 +59,7 @@ def _subject_for(audit: AuditClass) -> Subject:
     return tiny_subject(
         queries=0 if needs.queries == "unused" else 40,
         likelihood=(*needs.likelihoods, "categorical")[0],
+        diffusion=needs.diffusion,
     )
 
 

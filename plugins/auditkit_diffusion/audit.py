@@ -47,7 +47,9 @@ class DiffusionAudit(Audit[DiffusionSettings]):
         standing = measuring.standings(scores.values.astype(np.float64))
         kept = _kept(standing, scores.values, context.settings.kept)
         first = [np.argsort(-row, kind="stable")[: measuring.FIRST] for row in standing]
-        looked_at = {int(place) for row in (*kept, *first) for place in row}
+        looked_at = {
+            int(place) for row in (*kept, *(own.tolist() for own in first)) for place in row
+        }
         again = measuring.stability(context, draws.count, looked_at)
         found = judged(
             context, scores, standing, kept=kept, check=check, again=again, near=nearness(context)

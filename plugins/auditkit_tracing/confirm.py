@@ -129,7 +129,7 @@ def _together(
     size: int | None = None,
 ) -> Positions:
     """The first of each row together: `each` of every row, or `size` in all, taken in turn."""
-    free = ~barred.any(axis=0)
+    free: npt.NDArray[np.bool_] = ~np.any(barred, axis=0)
     rows = [own[free[own]] for own in order]
     found: dict[int, None] = {}
     for depth in range(order.shape[1]):

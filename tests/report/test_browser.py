@@ -63,7 +63,7 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
 @pytest.fixture
 def page(context: BrowserContext, report: Path, seen: Seen) -> Page:
     opened = context.new_page()
-    opened.set_default_timeout(20_000)
+    opened.set_default_timeout(60_000)
     opened.on("request", lambda request: seen.requests.append(request.url))
     opened.on("console", lambda message: seen.complaints.append(message.text))
     opened.on("pageerror", lambda error: seen.complaints.append(str(error)))

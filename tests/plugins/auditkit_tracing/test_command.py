@@ -18,7 +18,7 @@ from tests.plugins.auditkit_tracing.conftest import Call, Facts, Questions, gpt,
 
 
 def run_of(tmp_path: Path) -> Path:
-    [run] = [path for path in (tmp_path / "runs").iterdir() if path.is_dir()]
+    [run] = (tmp_path / "runs").glob("2*-tracing-*")
     return run
 
 

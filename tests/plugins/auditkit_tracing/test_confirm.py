@@ -33,7 +33,7 @@ def test_sets_are_of_one_size() -> None:
     assert found[PROPONENTS].tolist() == [0, 1]
     assert found["BM25"].tolist() == [2, 5]
     barred[0, 0] = True
-    assert sets(Order(proponents, {}, barred), count=2)[PROPONENTS].tolist() == [0, 1, 2]
+    assert sets(Order(proponents, {}, barred), count=2)[PROPONENTS].tolist() == [1, 2, 5]
 
 
 def test_no_query_is_left_out_for_another_one() -> None:
