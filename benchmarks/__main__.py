@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from benchmarks import (
+    leakage_features,
     leakage_influence,
     leakage_real,
     memorization_texts,
@@ -18,7 +19,7 @@ from benchmarks.mirror import __main__ as mirror
 
 SCRIPTS = (
     mislabel, memory, real_input, truth, lds, leakage, cost,
-    planted_leaks, leakage_influence, leakage_real, memorization,
+    planted_leaks, leakage_features, leakage_influence, leakage_real, memorization,
     memorization_texts, mirror,
 )  # fmt: skip
 
