@@ -15,6 +15,7 @@ import click
 from benchmarks import (
     factors,
     invented_facts,
+    leakage_features,
     leakage_influence,
     leakage_real,
     memorization_texts,
@@ -33,7 +34,7 @@ from benchmarks.tracing import __main__ as tracing
 
 SCRIPTS = (
     mislabel, memory, real_input, truth, lds, leakage, cost, factors,
-    planted_leaks, leakage_influence, leakage_real, memorization,
+    planted_leaks, leakage_features, leakage_influence, leakage_real, memorization,
     memorization_texts, mirror, tracing, invented_facts, halves_of_images, diffusion,
 )  # fmt: skip
 
