@@ -132,8 +132,11 @@ def differences(samples: dict[str, dict[str, LDS]]) -> dict[str, Row]:
 @click.option("--out", type=click.Path(path_type=Path), default=OUT)
 @click.option("--only", default="", help="Score by ways whose names begin with this, no others.")
 @click.option("--use", type=click.Choice(["reported", "tried"]), default="reported")
-@click.option("--cost/--no-cost", default=True, help="Measure time and memory as well.")
-def main(cache: Path, out: Path, *, only: str, use: str, cost: bool) -> None:
+@click.option("--stored", is_flag=True, help="Judge the scores that are there, score nothing.")
+@click.option(
+    "--cost/--no-cost", default=True, help="Measure time and memory, or keep those measured before."
+)
+def main(cache: Path, out: Path, *, only: str, use: str, stored: bool, cost: bool) -> None:
     """Score what has not been scored, judge all of it and print the tables."""
     torch.set_num_threads(1)
     data = candidates()
@@ -144,7 +147,7 @@ def main(cache: Path, out: Path, *, only: str, use: str, cost: bool) -> None:
     for ways, asked in (
         (baseline_ways(), both), (first_order_ways(), both), (finite_ways(), one),
     ):  # fmt: skip
-        for name, found in scored(ways, asked, only=only):
+        for name, found in scored(ways, asked, only=only, stored=stored):
             rows[name], samples[name] = judge.row(found)
             click.echo(f"{name}: {rows[name]}", err=True)
     click.echo(table(rows))
@@ -158,9 +161,9 @@ def main(cache: Path, out: Path, *, only: str, use: str, cost: bool) -> None:
         "ways": rows,
         "LDS less D-TRAK's best": differences(samples),
     }
-    if cost:
-        result["cost"] = costs(cache)
-        click.echo(cost_table(result["cost"]))
+    earlier = json.loads(out.read_text()) if out.exists() else {}
+    result["cost"] = costs(cache) if cost else earlier.get("cost", {})
+    click.echo(cost_table(result["cost"]))
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(result, indent=1) + "\n")
 

@@ -212,13 +212,20 @@ class Scored:
         return self.together[start : start + len(named)], named
 
 
-def scored(ways: Mapping[str, Way], case: Case, *, only: str = "") -> Iterator[tuple[str, Scored]]:
-    """Names and scores of the ways that begin with `only`, kept in files."""
+def scored(
+    ways: Mapping[str, Way], case: Case, *, only: str = "", stored: bool = False
+) -> Iterator[tuple[str, Scored]]:
+    """Names and scores of the ways that begin with `only`, kept in files.
+
+    With `stored`, of those alone whose files are there.
+    """
     for name, way in ways.items():
         if not name.startswith(only):
             continue
         stem = name.replace(" | ", "--").replace(", ", "-").replace(" ", "_")
         file = case.cache / "scores" / f"{stem}--{case.name}.npz"
+        if stored and not file.exists():
+            continue
         if not file.exists():
             file.parent.mkdir(parents=True, exist_ok=True)
             start = time.process_time()
