@@ -217,6 +217,11 @@ def _answer(
             f"About {leaked:,} of {count:,} training examples ({judgement.count / count:.1%}) have "
             "a copy in the train pool."
         )
+    if not leaked and judgement.mixture.ratio is None:
+        return (
+            f"None of the {count:,} evaluation examples is identical to a training example; they "
+            "are too few to judge altered copies."
+        )
     if not leaked:
         return f"None of the {count:,} evaluation examples looks as if it had been trained on."
     what = (

@@ -111,6 +111,18 @@ def test_a_phrase_that_is_common_in_training_is_no_leak(leakage: Call, tmp_path:
     assert "happens by chance" in err
 
 
+def test_too_few_examples_to_judge_altered_copies_by_is_what_the_answer_says(
+    leakage: Call, tmp_path: Path
+) -> None:
+    images = np.random.default_rng(0).integers(0, 255, (20, 12, 12), dtype=np.uint8)
+    folder(tmp_path / "train", images[:10])
+    folder(tmp_path / "test", images[10:])
+    code, out, err = leakage(tmp_path / "train", tmp_path / "test", "--no-model")
+    assert code == 0
+    assert "is identical to a training example; they are too few to judge altered copies" in out
+    assert "only identical content was judged" in err
+
+
 def test_columns_of_one_table_alone_are_dropped_or_named(
     leakage: Call, tables: tuple[Path, Path], tmp_path: Path
 ) -> None:
