@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from auditkit.factors import FactorFolder
     from auditkit.findings import Findings
     from auditkit.hookspecs import SourceOptions, hookimpl
+    from auditkit.labelling import labelled, lacks_labels
     from auditkit.pipeline import run
     from auditkit.pool import Pool
     from auditkit.preview import ImagePreview, RowPreview, TextPreview
@@ -95,6 +96,8 @@ __all__ = [
     "__version__",
     "errors",
     "hookimpl",
+    "labelled",
+    "lacks_labels",
     "run",
 ]
 
@@ -105,6 +108,7 @@ _HOMES = {
     "factors": "FactorFolder",
     "findings": "Findings",
     "hookspecs": "SourceOptions hookimpl",
+    "labelling": "labelled lacks_labels",
     "pipeline": "run",
     "pool": "Pool",
     "preview": "ImagePreview RowPreview TextPreview",

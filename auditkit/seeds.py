@@ -32,12 +32,36 @@ def seeded(seed: int, purpose: str = "") -> Iterator[None]:
         seed = int(stream(seed, purpose).integers(2**63))
     python_state = random.getstate()
     numpy_state = np.random.get_state()
-    with torch.random.fork_rng():
+    with unmoved_generators():
         try:
             random.seed(seed)
             np.random.seed(seed % 2**32)
-            torch.manual_seed(seed % 2**64)
+            seed_torch(seed % 2**64)
             yield
         finally:
             random.setstate(python_state)
             np.random.set_state(numpy_state)
+
+
+def seed_torch(number: int) -> None:
+    """Seed those of torch's global generators that are in use.
+
+    Where no accelerator has been started, `torch.manual_seed` would put this seed in place of the
+    one that the caller's own call has left waiting for it; and it writes down the stack each time.
+    """
+    torch.default_generator.manual_seed(number)
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # as in torch
+        torch.cuda.manual_seed_all(number)
+    if torch.backends.mps.is_available():
+        torch.mps.manual_seed(number)
+
+
+@contextmanager
+def unmoved_generators() -> Iterator[None]:
+    """Afterwards, torch's global generators stand where they stood before.
+
+    Those of accelerators only where one is in use: asking about them would start it.
+    """
+    started = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]  # as in torch
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if started else ()):
+        yield

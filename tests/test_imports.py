@@ -22,7 +22,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     for names in (
         "errors",
         "choices progress preview pool scores findings",
-        "showing results subject context audit declarations",
+        "showing results subject labelling context audit declarations",
         "tasks training batches checks seeds devices fingerprint gradients",
         "engine sources",
         "truth executors",

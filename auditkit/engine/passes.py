@@ -20,6 +20,7 @@ from auditkit.checks import per_example
 from auditkit.errors import SettingError
 from auditkit.pool import Pool, Positions
 from auditkit.progress import SILENT, Progress
+from auditkit.seeds import seed_torch, unmoved_generators
 from auditkit.subject import Task
 
 if TYPE_CHECKING:
@@ -244,31 +245,7 @@ def common_numbers(pool: Pool, positions: Positions) -> Iterator[None]:
     """
     names = "\0".join(pool.ids[int(position)] for position in positions)
     with unmoved_generators():
-        _seed(zlib.crc32(names.encode()))
-        yield
-
-
-def _seed(number: int) -> None:
-    """Seed the generators in use.
-
-    Where no accelerator has been started, `torch.manual_seed` would put this seed in place of the
-    one that the caller's own call has left waiting for it; and it writes down the stack each time.
-    """
-    torch.default_generator.manual_seed(number)
-    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # as in torch
-        torch.cuda.manual_seed_all(number)
-    if torch.backends.mps.is_available():
-        torch.mps.manual_seed(number)
-
-
-@contextmanager
-def unmoved_generators() -> Iterator[None]:
-    """Afterwards, torch's global generators stand where they stood before.
-
-    Those of accelerators only where one is in use: asking about them would start it.
-    """
-    started = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]  # as in torch
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if started else ()):
+        seed_torch(zlib.crc32(names.encode()))
         yield
 
 

@@ -21,15 +21,11 @@ from auditkit.batches import collate, mapped, sliced
 from auditkit.checks import per_example
 from auditkit.engine.blocks import Block, Written
 from auditkit.engine.layers import Layer, Part, readable
-from auditkit.engine.passes import (
-    Function,
-    call,
-    out_of_memory,
-    unmoved_generators,
-)
+from auditkit.engine.passes import Function, call, out_of_memory
 from auditkit.engine.uses import Reading, block_of, inner, read
 from auditkit.gradients import gradient, plain_kernels
 from auditkit.pool import Pool, Positions
+from auditkit.seeds import unmoved_generators
 
 if TYPE_CHECKING:
     from auditkit.subject import Batch

@@ -44,8 +44,6 @@ class Sides:
         update: how else the weights move.
         relative: whether scores are divided by the root of each example's own influence.
         pull: gives what each example of a pool weighs, [example]; None where the measure says it.
-        by_token: whether an example's response is the largest of its tokens'.
-        by_outputs: whether it is how far its outputs move.
     """
 
     query: Function
@@ -56,8 +54,16 @@ class Sides:
     update: UpdateSettings
     relative: bool = False
     pull: Callable[[Pool], Tensor] | None = None
-    by_token: bool = False
-    by_outputs: bool = False
+
+    @property
+    def by_token(self) -> bool:
+        """Whether an example's response is the largest of its tokens'."""
+        return self.train_name == "tokens"
+
+    @property
+    def by_outputs(self) -> bool:
+        """Whether it is how far the example's outputs move."""
+        return self.train_name == "outputs"
 
 
 def make_sides(
@@ -99,27 +105,16 @@ def make_sides(
             f"pull is {pull!r} with train_measure {train_measure!r} on a {type(task).__name__}: it "
             "weighs margins, so it needs a task that has them, and no other train_measure."
         )
-    if train_measure == "tokens":
-        return _by_token(
-            task,
-            query=measure_function(task, measure, default=task.measure),
-            response=response,
-            rise=rise,
-            update=update or ONE_STEP,
-            relative=relative,
-        )
-    if train_measure == "outputs":
-        return _by_outputs(
-            task,
-            query=measure_function(task, measure, default=task.measure),
-            response=response,
-            rise=rise,
-            update=update or ONE_STEP,
-            relative=relative,
-        )
+    train: Measure
+    match train_measure:
+        case "tokens" | "outputs":
+            _check_special(task, train_measure, response, relative=relative)
+            train = "auto"
+        case _:
+            train = train_measure
     return Sides(
         query=measure_function(task, measure, default=task.measure),
-        train=measure_function(task, train_measure, default=task.measure if held else task.loss),
+        train=measure_function(task, train, default=task.measure if held else task.loss),
         train_name=_name(task, train_measure, held),
         response=response,
         rise=rise,
@@ -145,56 +140,22 @@ def _check_update(response: Response, update: UpdateSettings) -> None:
         )
 
 
-def _by_token(
-    task: Task,
-    *,
-    query: Function,
-    response: Response,
-    rise: float,
-    update: UpdateSettings,
-    relative: bool,
-) -> Sides:
-    if type(task).token_measure is Task.token_measure or response != "finite" or relative:
+def _check_special(
+    task: Task, train_measure: TrainMeasure, response: Response, *, relative: bool
+) -> None:
+    """Refuse what is no difference of one measure where it cannot be read off."""
+    if train_measure == "tokens":
+        there = type(task).token_measure is not Task.token_measure
+        needs = "a task that defines `token_measure`"
+    else:
+        there = task.has_outputs and task.likelihood != "tokens"
+        needs = "a task that defines `outputs`, a table of them"
+    if not there or response != "finite" or relative:
         raise SettingError(
-            f'train_measure is "tokens" with response {response!r} and relative={relative} on a '
-            f"{type(task).__name__}: it needs a task that defines `token_measure`, finite "
-            "responses, and scores that are not relative."
+            f"train_measure is {train_measure!r} with response {response!r} and "
+            f"relative={relative} on a {type(task).__name__}: it needs {needs}, finite responses, "
+            "and scores that are not relative."
         )
-    return Sides(
-        query=query,
-        train=task.loss,
-        train_name="tokens",
-        response=response,
-        rise=rise,
-        update=update,
-        by_token=True,
-    )
-
-
-def _by_outputs(
-    task: Task,
-    *,
-    query: Function,
-    response: Response,
-    rise: float,
-    update: UpdateSettings,
-    relative: bool,
-) -> Sides:
-    if not task.has_outputs or task.likelihood == "tokens" or response != "finite" or relative:
-        raise SettingError(
-            f'train_measure is "outputs" with response {response!r} and relative={relative} on a '
-            f"{type(task).__name__}: it needs a task that defines `outputs`, a table of them, "
-            "finite responses, and scores that are not relative."
-        )
-    return Sides(
-        query=query,
-        train=task.loss,
-        train_name="outputs",
-        response=response,
-        rise=rise,
-        update=update,
-        by_outputs=True,
-    )
 
 
 def measure_function(task: Task, measure: Measure, *, default: Function) -> Function:

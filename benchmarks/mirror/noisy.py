@@ -20,10 +20,9 @@ import numpy as np
 import torch
 from auditkit_mirror.agreement import agreement
 from auditkit_mirror.groups import GroupMirror, Groups, group_mirror, planted_groups
-from auditkit_mirror.relabelled import relabelled
 from torch import nn
 
-from auditkit import ClassificationTask, Pool, Recipe, truth
+from auditkit import ClassificationTask, Pool, Recipe, labelled, truth
 from auditkit.progress import SILENT
 from benchmarks.mirror.data import Images, Labels, Name, images
 
@@ -110,7 +109,7 @@ def problem(case: Case) -> tuple[truth.Retraining, Groups]:
     )
     retraining = truth.Retraining(
         task=ClassificationTask(network(case, pictures.shape[-1])),
-        train=relabelled(_pool(pictures, labels, np.arange(case.train)), groups.targets),
+        train=labelled(_pool(pictures, labels, np.arange(case.train)), groups.targets),
         queries=_pool(pictures, labels, held),
         recipe=recipe,
     )

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from auditkit import AuditContext, Evaluation, Pool
+from auditkit import AuditContext, Evaluation, Pool, labelled, lacks_labels
 from auditkit.errors import EngineError, TaskError
 from auditkit_leakage import metric
 from auditkit_leakage.influence import Treated, margins, treat
-from auditkit_leakage.unlabelled import lacks_labels, with_labels
 
 if TYPE_CHECKING:
     from auditkit_leakage.audit import LeakageSettings
@@ -118,11 +117,11 @@ def _names(context: AuditContext[LeakageSettings], evaluated: Evaluation) -> tup
 def _with_predictions(context: AuditContext[LeakageSettings], queries: Pool) -> Pool:
     """The evaluation set with the class that the model predicts in the label's place."""
     like = context.subject.train[0]
-    blank = with_labels(queries, np.zeros(len(queries), dtype=np.int64), like=like)
+    blank = labelled(queries, np.zeros(len(queries), dtype=np.int64), like=like)
     outputs = context.engine.evaluate(blank).outputs
     if outputs is None:
         return blank
-    return with_labels(queries, outputs.argmax(axis=1).astype(np.int64), like=like)
+    return labelled(queries, outputs.argmax(axis=1).astype(np.int64), like=like)
 
 
 def _margins(evaluated: Evaluation, likelihood: str | None) -> Floats | None:

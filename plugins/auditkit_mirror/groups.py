@@ -122,8 +122,8 @@ def group_mirror(
     Costs one retraining per seed and group, and three more per seed. Both sides measure the loss.
 
     Args:
-        retraining: what is trained and how, on a pool that holds the wrong labels (`relabelled`),
-            and the queries.
+        retraining: what is trained and how, on a pool that holds the wrong labels
+            (`auditkit.labelled`), and the queries.
         groups: what is left out.
         seeds: retrainings that each influence is averaged over.
         folder: where finished retrainings are kept; a second call goes on from there.

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from auditkit import Pool, Subject
+from auditkit import Pool, Subject, labelled
 from auditkit.errors import TaskError
 from auditkit_mirror.continual import Engines, Setting, Tried, try_settings
 from auditkit_mirror.draws import stream
 from auditkit_mirror.groups import GroupMirror, Groups, group_mirror, planted_groups
 from auditkit_mirror.plan import Plan
-from auditkit_mirror.relabelled import relabelled
 
 if TYPE_CHECKING:
     from auditkit import ForwardINF
@@ -109,7 +108,7 @@ def network_study(
     )
     retraining = replace(
         Retraining.of(subject),
-        train=relabelled(subject.train.subset(rows), groups.targets),
+        train=labelled(subject.train.subset(rows), groups.targets),
         queries=queries,
         measure="loss",
         seed=seed,

@@ -21,6 +21,10 @@ def quoted(text: str) -> str:
     return f"“{flat if len(flat) <= _LONGEST else flat[:_LONGEST] + '…'}”"
 
 
+TOGETHER = "all queries"
+"""What the behaviour is called that all queries are, where they are traced together."""
+
+
 @dataclass(frozen=True)
 class Query:
     """One query.

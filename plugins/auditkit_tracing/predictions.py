@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from auditkit import Pool
+from auditkit import Pool, labelled, lacks_labels
 from auditkit.errors import SettingError, UsageError, did_you_mean
-from auditkit_tracing.behaviours import Asked, Query, quoted
+from auditkit_tracing.behaviours import TOGETHER, Asked, Query, quoted
 from auditkit_tracing.settings import Context
 
 if TYPE_CHECKING:
@@ -22,10 +22,6 @@ Floats = npt.NDArray[np.float64]
 
 DEFAULT = 5
 """How many of the worst mistakes are asked about where no query is named."""
-
-TOGETHER = "all queries"
-
-_TARGET_KEYS = ("label", "labels", "target", "targets", "y")
 
 
 @dataclass(frozen=True)
@@ -125,60 +121,6 @@ def with_targets(context: Context, seen: Seen, chosen: Positions, targets: Posit
     if seen.labels is not None and np.array_equal(seen.labels[chosen], targets):
         return pool
     return labelled(pool, targets, like=context.subject.train[0])
-
-
-def lacks_labels(train: Pool, other: Pool) -> bool:
-    """Whether examples have the form of training examples without their label."""
-    ours, theirs = train[0], other[0]
-    if isinstance(ours, Mapping):
-        keys = set(_TARGET_KEYS) & set(ours)
-        return isinstance(theirs, Mapping) and bool(keys) and not keys & set(theirs)
-    if isinstance(ours, tuple | list) and len(ours) >= 2:
-        return not isinstance(theirs, tuple | list) or len(theirs) == len(ours) - 1
-    return False
-
-
-def labelled(pool: Pool, labels: Positions, *, like: object) -> Pool:
-    """The examples with these labels, in the form of a labelled one.
-
-    Raises:
-        UsageError: examples of a form in which a label has no known place.
-    """
-    return Pool(
-        _Labelled(pool, labels, like), ids=pool.ids, metadata=pool.metadata, preview=pool.preview
-    )
-
-
-class _Labelled:
-    """Examples with a label each, in place of their own if they have one."""
-
-    def __init__(self, pool: Pool, labels: Positions, like: object) -> None:
-        self._pool = pool
-        self._key = None
-        if isinstance(like, Mapping):
-            self._key = next((key for key in _TARGET_KEYS if key in like), None)
-        pair = isinstance(like, tuple | list) and len(like) >= 2
-        if self._key is None and not pair:
-            raise UsageError(
-                "The predicted class cannot be put in the label's place: training examples are "
-                f"{type(like).__name__}, expected (inputs, label) or a mapping with a label; take "
-                "--about label, and give queries labels that are to be traced."
-            )
-        assert isinstance(like, tuple | list | Mapping)  # noqa: S101 - as above
-        target = like[self._key] if isinstance(like, Mapping) else like[-1]
-        self._size = 0 if isinstance(like, Mapping) else len(like)
-        form = np.asarray(target)
-        self._labels = labels.astype(form.dtype).reshape(-1, *form.shape)
-
-    def __len__(self) -> int:
-        return len(self._pool)
-
-    def __getitem__(self, position: int) -> object:
-        example, label = self._pool[position], self._labels[position]
-        if isinstance(example, Mapping):
-            return {**example, self._key: label}
-        parts = tuple(example) if isinstance(example, tuple | list) else (example,)
-        return (*parts[: self._size - 1], label)
 
 
 def _chosen(context: Context, seen: Seen) -> Positions:

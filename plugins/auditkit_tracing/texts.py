@@ -10,7 +10,7 @@ import numpy as np
 
 from auditkit import Pool, TextPreview
 from auditkit.errors import SettingError, UsageError, did_you_mean
-from auditkit_tracing.behaviours import Asked, Query, quoted
+from auditkit_tracing.behaviours import TOGETHER, Asked, Query, quoted
 from auditkit_tracing.prompts import Prompt, read_prompts
 from auditkit_tracing.settings import Context
 from auditkit_tracing.tokens import Tokenized, check_length, prompt_tokens, tokenized
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from auditkit import Answers, Documents, LanguageModelTask
     from auditkit.showing import PoolName
     from auditkit.tasks.language_model import Tokenizer
-
-TOGETHER = "all queries"
 
 UNLEARNT = 0.3
 """Completions of a lower probability are hardly what the model has learnt."""

@@ -57,7 +57,7 @@ class WithoutOutputs(Task):
 def test_what_does_not_fit_is_refused(classifier: nn.Module, pool: Pool) -> None:
     task = ClassificationTask(classifier)
     for settings in ({"response": "tangent"}, {"relative": True}):
-        with pytest.raises(SettingError, match='train_measure is "outputs"'):
+        with pytest.raises(SettingError, match="train_measure is 'outputs'"):
             ForwardINF(task, train=pool, train_measure="outputs", **settings)  # type: ignore[arg-type]
     with pytest.raises(SettingError, match="defines `outputs`"):
         ForwardINF(WithoutOutputs(classifier), train=pool, train_measure="outputs")

@@ -7,10 +7,9 @@ import pytest
 import torch
 from auditkit_mirror.agreement import pearson
 from auditkit_mirror.groups import group_mirror, planted_groups
-from auditkit_mirror.relabelled import relabelled
 from torch import nn
 
-from auditkit import ClassificationTask, Pool, Recipe, errors
+from auditkit import ClassificationTask, Pool, Recipe, errors, labelled
 from auditkit.progress import SILENT
 from auditkit.truth import Retraining, retrain
 
@@ -64,7 +63,7 @@ def test_both_sides_are_what_their_definitions_say(tmp_path: Path) -> None:
 
     retraining, inputs, labels = problem()
     groups = planted_groups(labels[:120], steps=4, size=20)
-    planted = replace(retraining, train=relabelled(retraining.train, groups.targets))
+    planted = replace(retraining, train=labelled(retraining.train, groups.targets))
     found = group_mirror(planted, groups, seeds=2, folder=tmp_path, progress=SILENT)
     assert found.train_to_test.shape == found.test_to_train.shape == (2, 4)
 
@@ -91,7 +90,7 @@ def test_wrong_labels_harm_in_both_directions() -> None:
 
     retraining, _, labels = problem()
     groups = planted_groups(labels[:120], steps=8, size=30)
-    planted = replace(retraining, train=relabelled(retraining.train, groups.targets))
+    planted = replace(retraining, train=labelled(retraining.train, groups.targets))
     found = group_mirror(planted, groups, seeds=2, folder=None, progress=SILENT)
     sides = found.train_to_test.mean(axis=0), found.test_to_train.mean(axis=0)
     assert pearson(*sides) > 0.8
