@@ -26,7 +26,7 @@ class Findings:
     """Ranked claims on examples.
 
     `frame` begins with the columns of `SCHEMA`: `rank` 1 is the worst; a higher `score` is worse;
-    `probability` is that the claim is right, null where the audit claims none; `flagged` marks
+    `probability` is that the claim is right, null where it is not known; `flagged` marks
     what the audit would have a person look at. The audit's own columns follow. Rows are sorted by
     rank.
 
@@ -54,17 +54,26 @@ class Findings:
         flagged: npt.NDArray[np.bool_] | None = None,
         columns: Mapping[str, pl.Series | npt.NDArray[np.generic] | Sequence[object]] | None = None,
     ) -> Findings:
-        """Findings ranked by falling score; equal scores keep the order they were given in."""
+        """Findings ranked by falling score; equal scores keep the order they were given in.
+
+        Args:
+            ids: of the examples judged.
+            score: [example]; finite, higher is worse.
+            probability: [example]; NaN where it is not known, which becomes null. None for an
+                audit that claims none.
+            flagged: [example]; None flags none.
+            columns: the audit's own, [example] each.
+        """
         order = np.argsort(-score, kind="stable")
         rank = np.empty(len(ids), dtype=np.uint32)
         rank[order] = np.arange(1, len(ids) + 1, dtype=np.uint32)
-        claimed = [None] * len(ids) if probability is None else probability.astype(np.float64)
+        claimed = np.full(len(ids), np.nan) if probability is None else probability
         frame = pl.DataFrame(
             {
                 "example_id": list(ids),
                 "rank": rank,
                 "score": score.astype(np.float64),
-                "probability": claimed,
+                "probability": pl.Series(claimed.astype(np.float64)).fill_nan(None),
                 "flagged": np.zeros(len(ids), dtype=bool) if flagged is None else flagged,
                 **(columns or {}),
             },

@@ -32,6 +32,17 @@ def test_without_a_claim_the_probability_is_null_and_nothing_is_flagged() -> Non
     assert findings.flagged.height == 0
 
 
+def test_a_probability_that_is_not_known_is_null(tmp_path: Path) -> None:
+    probability = np.array([1.0, np.nan])
+    findings = Findings.ranked(["a", "b"], np.array([1.0, -0.5]), probability=probability)
+    findings.write(tmp_path)
+    for frame in (findings.frame, Findings.read(tmp_path).frame):
+        assert frame["probability"].to_list() == [1.0, None]
+    assert "NaN" not in (tmp_path / "findings.csv").read_text()
+    assert probability[0] == 1.0
+    assert np.isnan(probability[1])
+
+
 def test_the_flagged_rows_come_worst_first() -> None:
     findings = Findings.ranked(
         ["a", "b", "c"],

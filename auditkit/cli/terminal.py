@@ -67,7 +67,8 @@ class Terminal:
         table = Table(box=None, pad_edge=False, header_style="bold")
         listed = [list(row) for row in rows]
         for place, column in enumerate(columns):
-            numeric = all(isinstance(row[place], int | float) for row in listed) and bool(listed)
+            cells = [row[place] for row in listed]
+            numeric = bool(cells) and all(isinstance(cell, int | float | None) for cell in cells)
             table.add_column(Text(column), justify="right" if numeric else "left", overflow="fold")
         for row in listed:
             table.add_row(*(Text(_cell(value)) for value in row))

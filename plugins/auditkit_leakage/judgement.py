@@ -9,7 +9,8 @@ and by Bayes' rule
 
     P(leaked | d) = s r(d) / (s r(d) + 1 - s)
 
-Identical content is beyond such a ratio and is judged apart (`chance.py`).
+Identical content is beyond such a ratio and is judged apart (`chance.py`). Where there are too few
+samples to measure the densities, the probability of all else is not known: NaN, never zero.
 """
 
 from __future__ import annotations
@@ -73,17 +74,18 @@ class Mixture:
     """The two densities, as their ratio, and the share of the leaked.
 
     Attributes:
-        ratio: of the densities; None where there was nothing to measure one of them on.
-        share: of evaluation examples without identical content, that have leaked.
+        ratio: of the densities; None where there was too little to measure one of them on.
+        share: of evaluation examples without identical content, that have leaked; NaN without a
+            ratio.
     """
 
     ratio: Ratio | None
     share: float
 
     def probability(self, distance: Floats) -> Floats:
-        """The probability that what lies at each distance has leaked."""
+        """The probability that what lies at each distance has leaked; NaN where it is not known."""
         if self.ratio is None:
-            return np.zeros(len(distance))
+            return np.full(len(distance), np.nan)
         weight = self.share * self.ratio.at(distance)
         found: Floats = weight / (weight + 1 - self.share)
         return found
@@ -95,11 +97,11 @@ class Judgement:
 
     Attributes:
         mixture: what probabilities follow from.
-        probability: float64 [example]; that the example has leaked.
+        probability: float64 [example]; that the example has leaked; NaN where it is not known.
         discovery: float64 [example]; the false-discovery rate of a list that ends with it: the mean
-            of 1 - probability over all that rank at least as high.
-        count: the expected number of leaked examples.
-        low, high: the ends of its 95 % interval.
+            of 1 - probability over all that rank at least as high; NaN where that is not known.
+        count: the expected number of leaked examples among those of known probability.
+        low, high: the ends of its 95 % interval; `high` is NaN where a probability is not known.
     """
 
     mixture: Mixture
@@ -108,6 +110,11 @@ class Judgement:
     count: float
     low: float
     high: float
+
+    @property
+    def unknown(self) -> bool:
+        """Whether the probability of some example is not known."""
+        return bool(np.isnan(self.probability).any())
 
 
 def judge(
@@ -127,23 +134,23 @@ def judge(
     probability[~identical] = mixture.probability(samples.evaluation)
     random = np.random.default_rng([seed, 0x1EAC])
     counts = np.array([_count_again(samples, certain, random) for _ in range(draws)])
-    expected = float(probability.sum())
+    expected = float(np.nansum(probability))
     low, high = np.quantile(counts, [0.025, 0.975]) if draws else (expected, expected)
+    highest = min(max(float(high), expected), float(len(identical)))
     return Judgement(
         mixture,
         probability,
         false_discovery(probability),
         expected,
         min(float(low), expected),
-        min(max(float(high), expected), float(len(identical))),
+        np.nan if np.isnan(probability).any() else highest,
     )
 
 
 def fitted(samples: Samples) -> Mixture:
     """The mixture that the distances of the evaluation examples are."""
-    few = len(samples.null) < _FEWEST
-    if few or not all(map(len, (samples.evaluation, samples.null, samples.planted))):
-        return Mixture(None, 0.0)
+    if len(samples.null) < _FEWEST or not len(samples.planted):
+        return Mixture(None, np.nan)
     ratio = fitted_ratio(samples.null, null_weights(samples.null), samples.planted)
     return Mixture(ratio, leaked_share(ratio.at(samples.evaluation)))
 
@@ -218,7 +225,10 @@ def leaked_share(ratio: Floats) -> float:
 
 
 def false_discovery(probability: Floats) -> Floats:
-    """The mean of 1 - probability over all that rank at least as high, [example]."""
+    """The mean of 1 - probability over all that rank at least as high, [example].
+
+    NaN where the probability is, which ranks last.
+    """
     order = np.argsort(-probability, kind="stable")
     rate = np.cumsum(1 - probability[order]) / np.arange(1, len(order) + 1)
     _, inverse = np.unique(-probability, return_inverse=True)

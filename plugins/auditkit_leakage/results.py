@@ -1,4 +1,4 @@
-"""From evidence, judgement and the model's opinion to findings, tables and the answer."""
+"""From evidence, judgement and the model's opinion to findings, numbers and tables."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 import polars as pl
 
 from auditkit import AuditContext, AuditResult, Findings, Pool
-from auditkit_leakage import metric, tables
+from auditkit_leakage import answer, metric, tables
 from auditkit_leakage.asking import Opinion, label_names
 from auditkit_leakage.evidence import Evidence
 from auditkit_leakage.judgement import Judgement
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 Context: TypeAlias = "AuditContext[LeakageSettings]"
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
-
-_POORLY = 0.8
-"""A kind of planted copy that is found more seldom than this is warned of."""
 
 
 @dataclass(frozen=True)
@@ -62,14 +59,14 @@ def result(
     compared = None
     if queries is not None and opinion is not None and opinion.metric is not None:
         compared = metric.compare(*opinion.metric, flagged, seed=context.seed)
-    _warn(context, found, judgement, queries)
+    answer.warn(context, found, judgement, queries)
     train = context.subject.train
     within = tables.clusters_frame(
         train, found, labels=labels.train, threshold=context.settings.threshold
     )
     return AuditResult(
         findings=findings,
-        answer=_answer(judgement, compared, len(judged), alone=queries is None),
+        answer=answer.sentence(found, judgement, compared, alone=queries is None),
         rate=min(1.0, judgement.count / len(judged)),
         summary=_summary(found, judgement, compared, findings, within),
         tables={
@@ -110,7 +107,11 @@ def _findings(
     labels: Labels,
     flagged: Bools,
 ) -> Findings:
-    """One row per evaluation example, nearest first among those of one probability."""
+    """One row per evaluation example, nearest first among those of one probability.
+
+    The score is the probability. Where that is not known it is below zero, down to -1, the lower
+    the farther the nearest training example lies: what is identical ranks above it.
+    """
     best, train = found.best, context.subject.train
     there = best.pair >= 0
     kinds = [found.found.kind[pair] if pair >= 0 else None for pair in best.pair]
@@ -131,10 +132,13 @@ def _findings(
         columns["other_label"] = pl.Series(names, dtype=pl.String())
     if opinion is not None:
         columns |= _opinion_columns(opinion, context, len(judged))
-    order = np.lexsort((best.distance, ~best.identical, -judgement.probability))
+    score = np.where(
+        np.isnan(judgement.probability), 1 / (1 + best.distance) - 1, judgement.probability
+    )
+    order = np.lexsort((best.distance, ~best.identical, -score))
     return Findings.ranked(
         [judged.ids[place] for place in order],
-        judgement.probability[order],
+        score[order],
         probability=judgement.probability[order],
         flagged=flagged[order],
         columns={name: column.gather(order) for name, column in columns.items()},
@@ -188,10 +192,11 @@ def _summary(
     summary: dict[str, float | int | None] = {
         "estimated leaked": judgement.count,
         "estimated leaked, lowest": judgement.low,
-        "estimated leaked, highest": judgement.high,
+        "estimated leaked, highest": None if np.isnan(judgement.high) else judgement.high,
         "flagged": findings.flagged.height,
         "identical": int(found.best.identical.sum()),
         "identical by chance perhaps": int((found.best.identical & found.poor).sum()),
+        "altered copies judged": judgement.mixture.ratio is not None,
         "examples judged": frame.height,
         "clusters in the train pool": within["cluster"].n_unique(),
         "training examples in clusters": within.height,
@@ -204,73 +209,3 @@ def _summary(
         summary[f"{compared.name} on all"] = compared.whole
         summary[f"{compared.name} on clean only"] = compared.clean
     return summary
-
-
-def _answer(
-    judgement: Judgement, compared: metric.Compared | None, count: int, *, alone: bool
-) -> str:
-    leaked = round(judgement.count)
-    if alone:
-        if not leaked:
-            return f"None of the {count:,} training examples looks like a copy of another."
-        return (
-            f"About {leaked:,} of {count:,} training examples ({judgement.count / count:.1%}) have "
-            "a copy in the train pool."
-        )
-    if not leaked and judgement.mixture.ratio is None:
-        return (
-            f"None of the {count:,} evaluation examples is identical to a training example; they "
-            "are too few to judge altered copies."
-        )
-    if not leaked:
-        return f"None of the {count:,} evaluation examples looks as if it had been trained on."
-    what = (
-        f"About {leaked:,} of {count:,} evaluation examples ({judgement.count / count:.1%}) were "
-        "in the training set"
-    )
-    if compared is None or compared.clean is None:
-        return what + "."
-    shown = "{:.1%}" if compared.name == metric.ACCURACY else "{:.4g}"
-    return (
-        f"{what}: {compared.name} is {shown.format(compared.whole)} with those flagged and "
-        f"{shown.format(compared.clean)} without."
-    )
-
-
-def _warn(context: Context, found: Evidence, judgement: Judgement, queries: Pool | None) -> None:
-    """Notes on what cannot be told, and on what fits badly."""
-    chance = int((found.best.identical & found.poor).sum())
-    if chance and queries is None:
-        context.note(
-            f"{chance:,} examples are identical to another one, and hold so little (few cells, few "
-            "words or one colour) that this may be chance: the duplicates among them need not be "
-            "copies.",
-            level="warning",
-        )
-    elif chance:
-        context.note(
-            f"{chance:,} examples are identical to a training example, and hold so little (few "
-            "cells, few words or one colour) that this happens by chance: as often as examples "
-            f"coincide within the train pool, such a pair is a leak with a probability of "
-            f"{found.beyond_chance:.2f}.",
-            level="warning",
-        )
-    if judgement.mixture.ratio is None and len(found.best.identical):
-        context.note(
-            "There are too few examples to measure how near copies and strangers lie: only "
-            "identical content was judged.",
-            level="warning",
-        )
-    poor = found.recovery.filter(pl.col("found") < _POORLY)
-    if poor.height:
-        kinds = ", ".join(f"{row['kind']} ({row['found']:.0%})" for row in poor.rows(named=True))
-        context.note(
-            f"Of the copies planted in this run, some kinds were found again too seldom: {kinds}. "
-            "Real leaks of these kinds are missed as often.",
-            level="warning",
-        )
-    if queries is not None and found.within is None:
-        context.note(
-            "The train pool is large: how near its examples lie was measured on a sample, and "
-            "duplicates within it are the identical ones only."
-        )

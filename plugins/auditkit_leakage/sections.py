@@ -118,7 +118,9 @@ def _pair(result: AuditResult, row: dict[str, object]) -> GalleryRow:
                 cells=own["cell"].drop_nulls().to_list(),
             )
         )
-    title = f"{str(row['kind']).capitalize()}, probability {row['probability']:.2f}"
+    known = row["probability"]
+    sure = "unknown" if known is None else f"{known:.2f}"
+    title = f"{str(row['kind']).capitalize()}, probability {sure}"
     return GalleryRow(shown, title=title, text=_said(row))
 
 
@@ -144,7 +146,9 @@ def _stages(result: AuditResult) -> Section:
         "influence on the evaluation example, relative to its influence on itself."
     ]
     if "influence_rank" not in frame.columns:
-        paragraphs.append("Stage 3 was not asked: there was no model, or no likely pair.")
+        paragraphs.append(
+            "Stage 3 was not asked: there was no model, or no pair known to be likely."
+        )
     else:
         asked = frame.filter(pl.col("flagged") & pl.col("influence_rank").is_not_null())
         first = asked.filter(pl.col("influence_rank") == 1).height
@@ -178,10 +182,15 @@ def _median(frame: pl.DataFrame, name: str) -> float | None:
     return found if isinstance(found, float) else None
 
 
+def _altered_are_judged(result: AuditResult) -> bool:
+    return bool(result.summary["altered copies judged"])
+
+
 def _duplicates(result: AuditResult) -> Section:
-    table = result.tables["duplicates"]
+    table, judged = result.tables["duplicates"], _altered_are_judged(result)
     if table.is_empty():
-        text = "No training example looks like a copy of another."
+        like = "looks like a copy of" if judged else "is identical to"
+        text = f"No training example {like} another."
         return Section(title="Duplicates within the training set", paragraphs=(text,))
     clusters = table.group_by("cluster", maintain_order=True).agg(
         "example_id", "label", pl.col("conflicting").first()
@@ -223,11 +232,16 @@ def _cluster(row: dict[str, object]) -> GalleryRow:
 def _trust(result: AuditResult) -> Section:
     recovery, distances = result.tables["recovery"], result.tables["distances"]
     found, planted = result.summary["flagged"], int(recovery["planted"].sum())
+    judged = _altered_are_judged(result)
     measured = (
         f"In this run, {planted:,} training examples were altered and looked for as if they were "
         "evaluation examples. The table says how many of each kind were matched to their "
         "original. Their distances, and those of training examples to the rest of the train pool, "
+    ) + (
         "say what a distance means; the probabilities follow from the two."
+        if judged
+        else "would say what a distance means, but here they are too few: the probability of "
+        "whatever is not identical is unknown."
     )
     false = result.findings.flagged["probability"]
     expected = 0.0 if false.is_empty() else float((1 - false).sum())
@@ -235,7 +249,7 @@ def _trust(result: AuditResult) -> Section:
     return Section(
         title="How far to trust this",
         paragraphs=(measured, second),
-        figures=(_distances(distances),) if distances.height else (),
+        figures=(_distances(distances),) if judged and distances.height else (),
         table=recovery,
     )
 

@@ -17,7 +17,10 @@ _MOST_DISTANCES = 1_000
 
 
 def pairs_frame(train: Pool, judged: Pool, found: Evidence, judgement: Judgement) -> pl.DataFrame:
-    """All pairs found, with the probability of each as if it were the best of its example."""
+    """All pairs found, with the probability of each as if it were the best of its example.
+
+    It is null where it is not known; such pairs come last, nearest first.
+    """
     pairs, best = found.found, found.best
     same = np.array([kind == IDENTICAL for kind in pairs.kind], dtype=bool)
     probability = judgement.mixture.probability(pairs.distance.astype(np.float64))
@@ -31,11 +34,13 @@ def pairs_frame(train: Pool, judged: Pool, found: Evidence, judgement: Judgement
             "kind": list(pairs.kind),
             "similarity": pairs.similarity.astype(np.float64),
             "distance": pairs.distance.astype(np.float64),
-            "probability": probability,
+            "probability": pl.Series(probability).fill_nan(None),
             "best": best.pair[pairs.evaluation] == np.arange(len(pairs.evaluation)),
         },
         schema_overrides={"kind": pl.String()},
-    ).sort("probability", descending=True, maintain_order=True)
+    ).sort(
+        "probability", "distance", descending=[True, False], nulls_last=True, maintain_order=True
+    )
 
 
 def metric_frame(compared: metric.Compared | None) -> pl.DataFrame:
@@ -50,7 +55,7 @@ def metric_frame(compared: metric.Compared | None) -> pl.DataFrame:
 
 
 def agreement_frame(findings: pl.DataFrame) -> pl.DataFrame:
-    """How many examples each combination of the stages' verdicts holds."""
+    """How many examples each combination of the stages' verdicts holds; null is unknown."""
     influence = (
         pl.col("influence_rank") == 1
         if "influence_rank" in findings.columns
@@ -59,7 +64,9 @@ def agreement_frame(findings: pl.DataFrame) -> pl.DataFrame:
     return (
         findings.select(
             "identical",
-            (pl.col("flagged") & ~pl.col("identical")).alias("near-duplicate"),
+            pl.when(pl.col("probability").is_not_null())
+            .then(pl.col("flagged") & ~pl.col("identical"))
+            .alias("near-duplicate"),
             influence.alias("first by influence"),
         )
         .group_by("identical", "near-duplicate", "first by influence")

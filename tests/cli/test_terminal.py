@@ -27,6 +27,15 @@ def test_cells_are_neither_markup_nor_control(capsys: pytest.CaptureFixture[str]
     assert "y" * 59 + "…" in out
 
 
+def test_numbers_stand_to_the_right_also_where_some_are_missing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Terminal().table(("id", "probability"), [("a", 0.25), ("b", None), ("c", 1.0)])
+    assert capsys.readouterr().out.splitlines() == [
+        "id  probability", "a          0.25", "b", "c             1",
+    ]  # fmt: skip
+
+
 def test_a_warning_is_given_once(capsys: pytest.CaptureFixture[str]) -> None:
     terminal = Terminal(quiet=True)
     terminal.warn(["one", "one"])

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from auditkit_leakage import LeakageAudit
 from auditkit_leakage.altering import planted
-from auditkit_leakage.content import Content, content_of
+from auditkit_leakage.content import content_of
 
 import auditkit
 from auditkit import errors, testing
@@ -235,8 +235,10 @@ def test_a_tiny_train_pool_is_judged_by_identity_alone(tmp_path: Path) -> None:
     train = auditkit.Pool(["an odd sentence about foxes and hens", "another one about rain"])
     queries = auditkit.Pool(["something else", "An odd sentence about foxes and hens"])
     run = auditkit.run(LeakageAudit, auditkit.Subject(train=train, queries=queries), out=tmp_path)
-    assert len(run.findings) == 2
-    assert isinstance(content_of(train), Content)
+    frame = run.findings.frame
+    assert frame["example_id"].to_list() == ["1", "0"]
+    assert frame["probability"].to_list() == [None, None]
+    assert run.record.rate == 0
 
 
 def test_copies_are_nearest_in_the_features_of_the_model(run: auditkit.Run) -> None:

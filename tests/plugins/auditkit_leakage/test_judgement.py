@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -116,19 +116,33 @@ def test_identical_content_is_judged_apart() -> None:
     assert found.count == pytest.approx(found.probability.sum())
 
 
-def test_without_samples_only_identical_content_is_claimed() -> None:
-    nothing = Samples(np.array([0.1, 0.2]), np.zeros(0), np.zeros(0))
-    assert fitted(nothing).probability(nothing.evaluation).tolist() == [0.0, 0.0]
-    found = judge(
-        nothing, identical=np.array([True, False, False]), certain=np.array([1.0]), seed=3
-    )
-    assert found.probability.tolist() == [1.0, 0.0, 0.0]
+def test_with_too_few_samples_all_but_identical_content_is_unknown() -> None:
+    few = Samples(np.array([0.1, 0.2]), np.ones(99), np.full(99, 0.1))
+    assert np.isnan(fitted(few).probability(few.evaluation)).all()
+    found = judge(few, identical=np.array([True, False, False]), certain=np.array([0.8]), seed=3)
+    assert found.unknown
+    for values in (found.probability, found.discovery):
+        assert np.isnan(values).tolist() == [False, True, True]
+    assert (found.probability[0], found.discovery[0]) == (0.8, pytest.approx(0.2))
+    assert (found.count, found.low, np.isnan(found.high)) == (0.8, 0.0, True)
 
 
 def test_where_all_are_identical_all_are_claimed() -> None:
-    nothing = Samples(np.zeros(0), np.ones(5), np.zeros(0))
-    found = judge(nothing, identical=np.ones(4, dtype=bool), certain=np.ones(4))
-    assert (found.count, found.low, found.high) == (4.0, 4.0, 4.0)
+    random = np.random.default_rng(0)
+    for strangers, copies in ((5, 0), (200, 50)):
+        samples = Samples(np.zeros(0), random.weibull(6, strangers), np.full(copies, 0.1))
+        found = judge(samples, identical=np.ones(4, dtype=bool), certain=np.ones(4), draws=20)
+        assert (found.count, found.low, found.high) == (4.0, 4.0, 4.0)
+        assert not found.unknown
+    assert found.mixture.ratio is not None
+
+
+def test_where_all_are_identical_other_pairs_are_judged_all_the_same() -> None:
+    drawn = draw(share=0.0).samples
+    mixture = fitted(replace(drawn, evaluation=np.zeros(0)))
+    near, far = mixture.probability(np.array([0.05, 1.0]))
+    assert near > 0.9
+    assert far < 0.01
 
 
 def test_the_false_discovery_rate_is_one_for_equal_probabilities() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -57,6 +58,36 @@ def test_where_nothing_is_flagged_the_nearest_pairs_are_shown(
     titles = {section.title: section for section in LeakageAudit().sections(clean)}
     assert "No evaluation example is flagged" in text_of(titles["Pairs"])
     assert len(titles["Pairs"].galleries[0].rows) == 6
+
+
+def test_a_probability_that_is_not_known_is_never_a_number(tmp_path: Path) -> None:
+    texts = ["an odd sentence about foxes and hens", "another one about rain and wind"]
+    queries = [texts[0], texts[1].upper(), "nothing like the others at all"]
+    subject = auditkit.Subject(train=auditkit.Pool(texts), queries=auditkit.Pool(queries))
+    found = auditkit.run(LeakageAudit, subject, out=tmp_path)
+    frame = found.findings.frame
+    assert frame["example_id"].to_list() == ["0", "1", "2"]
+    assert frame["flagged"].to_list() == [True, False, False]
+    for column in ("probability", "false_discovery_rate"):
+        assert frame[column].null_count() == 2
+    assert (frame["score"][0], frame["score"].min() >= -1) == (1.0, True)
+    pairs = pl.read_parquet(found.path / "tables" / "pairs.parquet")
+    known = pairs["probability"].is_not_null()
+    assert known.to_list() == (pairs["kind"] == "identical").to_list()
+    assert known.to_list() == sorted(known, reverse=True)
+    assert found.result.tables["agreement"]["near-duplicate"].null_count() == 1
+    assert found.record.summary["estimated leaked, highest"] is None
+    assert found.record.answer == (
+        "About 1 of 3 evaluation examples (33.3%) were in the training set, as identical content "
+        "shows; there are too few examples to judge altered copies."
+    )
+    none = replace(found.result, findings=auditkit.Findings(frame.with_columns(flagged=False)))
+    titles = {section.title: section for section in LeakageAudit().sections(none)}
+    said = [row.title for row in titles["Pairs"].galleries[0].rows]
+    assert said[0] == "Identical, probability 1.00"
+    assert all(title.endswith(", probability unknown") for title in said[1:])
+    assert "is identical to another" in text_of(titles["Duplicates within the training set"])
+    assert "is unknown" in text_of(titles["How far to trust this"])
 
 
 def test_clusters_with_different_labels_come_first(result: auditkit.AuditResult) -> None:
