@@ -10,7 +10,8 @@ import numpy as np
 import polars as pl
 
 from auditkit import AuditResult, Figure, Gallery, GalleryRow, Section, Shown
-from auditkit_memorization.groups import CLASS, SIGNIFICANT
+from auditkit_memorization.confirm_section import ACCURACY, left_out
+from auditkit_memorization.group_section import groups
 from auditkit_memorization.pairs import LEANS
 from auditkit_memorization.verdicts import VERDICTS
 
@@ -18,14 +19,14 @@ _SHOWN = 12
 _PAIRS = 10
 _BINS = 20
 """Between a memorization of 0 and of 1."""
-_MOST_GROUPS = 20
+_ROWS = 20
 
 
 def sections(result: AuditResult) -> Sequence[Section]:
     """How much, which, where, what leans on it, what leaving it out does, and how far to trust."""
-    made = [_distribution(result), _examples(result), _groups(result), _pairs(result)]
-    if "accuracies" in result.tables:
-        made.append(_confirmed(result))
+    made = [_distribution(result), _examples(result), groups(result), _pairs(result)]
+    if ACCURACY.table in result.tables:
+        made.append(left_out(result, ACCURACY))
     return (*made, _trust(result))
 
 
@@ -128,69 +129,6 @@ def _held_out(row: dict[str, object]) -> str:
     return f"Held out: {row['held_out_label']}"
 
 
-def _groups(result: AuditResult) -> Section:
-    table = result.tables["groups"]
-    standing = table.filter(
-        (pl.col("q") < SIGNIFICANT) & (pl.col("share") > pl.col("share elsewhere"))
-    ).sort("share", "column", "group", descending=[True, False, False])
-    named = [
-        f"{row['group']} ({row['column']}): {row['share']:.0%} of {row['examples']:,} memorized, "
-        f"against {row['share elsewhere']:.0%} elsewhere"
-        for row in standing.head(5).iter_rows(named=True)
-    ]
-    columns = list(dict.fromkeys(table["column"].to_list()))
-    compared = "Compared by " + ", ".join(columns) + ". "
-    first = (
-        f"Memorized clearly more than the rest: {'; '.join(named)}. What is memorized in a group "
-        "was not taught by the others: it holds too few examples, or too many wrong labels."
-        if named
-        else "No group is memorized clearly more than the rest."
-    )
-    shown = table.filter(pl.col("column") != CLASS) if len(columns) > 1 else table
-    return Section(
-        title="Where it is memorized",
-        paragraphs=(compared + first,),
-        figures=tuple(
-            Figure(_bars(part), f"Share memorized by {column}, mislabelled and rare but right.")
-            for column in dict.fromkeys([CLASS, *shown["column"].to_list()])
-            if (part := table.filter(pl.col("column") == column)).height <= _MOST_GROUPS
-        )[:4],
-        table=_readable(table),
-    )
-
-
-def _bars(part: pl.DataFrame) -> alt.Chart:
-    kinds = ["mislabelled", "rare but right"]
-    long = part.with_columns(
-        [(pl.col(kind) / pl.col("examples")).alias(kind) for kind in kinds]
-    ).unpivot(kinds, index="group", variable_name="verdict", value_name="of the group")
-    bars: alt.Chart = (
-        alt.Chart(long)
-        .mark_bar()
-        .encode(
-            x=alt.X("of the group:Q", title="share of the group", axis=alt.Axis(format="%")),
-            y=alt.Y("group:N", title=None, sort=part["group"].to_list()),
-            color=alt.Color("verdict:N", title=None, sort=list(VERDICTS)),
-        )
-        .properties(width=400, height=alt.Step(20))
-    )
-    return bars
-
-
-def _readable(table: pl.DataFrame) -> pl.DataFrame:
-    """The groups by how much of them is memorized, worst first, at most so many."""
-    return (
-        table.sort("share", "column", "group", descending=[True, False, False])
-        .select(
-            pl.format("{}: {}", "column", "group").alias("group"), "examples",
-            *[pl.format("{} %", (100 * pl.col(name)).round(1)).alias(title)
-              for name, title in (("share", "memorized"), ("share elsewhere", "elsewhere"))],
-            pl.col("q").alias("false-discovery rate"),
-        )
-        .head(2 * _MOST_GROUPS)
-    )  # fmt: skip
-
-
 def _pairs(result: AuditResult) -> Section:
     table, asked = result.tables["pairs"], int(_number(result, "evaluation examples asked"))
     title = "What leans on them"
@@ -232,53 +170,12 @@ def _pairs(result: AuditResult) -> Section:
 
 def _fewer(table: pl.DataFrame) -> pl.DataFrame:
     """The strongest pairs, under short names."""
-    return table.head(_MOST_GROUPS).select(
+    return table.head(_ROWS).select(
         pl.col("example_id").alias("memorized"),
         pl.col("query_id").alias("evaluation"),
         pl.col("label_probability").alias("probability"),
         pl.col("label_probability_without").alias("without"),
     )
-
-
-def _confirmed(result: AuditResult) -> Section:
-    accuracies, differences = result.tables["accuracies"], result.tables["differences"]
-    last = differences.row(2, named=True)
-    sure = last["low"] > 0 or last["high"] < 0
-    verdict = "No clear difference from leaving out random ones."
-    if sure:
-        verdict = (
-            "They carry accuracy that random examples do not: keep them."
-            if last["difference"] < 0
-            else "Accuracy is higher without them than without random ones: they do harm."
-        )
-    chart = alt.Chart(accuracies).encode(
-        y=alt.Y("trained on:N", title=None, sort=None, axis=alt.Axis(labelLimit=240))
-    )
-    span = alt.X("low:Q", title="accuracy", scale=alt.Scale(zero=False))
-    drawn = chart.mark_rule(strokeWidth=2).encode(x=span, x2="high:Q") + chart.mark_point(
-        size=70
-    ).encode(x=alt.X("accuracy:Q"))
-    return Section(
-        title="What leaving them out does",
-        paragraphs=(
-            f"Models were trained again without the {_number(result, 'left out to confirm'):,.0f} "
-            f"most memorized examples, and judged on {result.summary['confirmed on']}: accuracy "
-            f"changes by {_points(last['difference'])} points against leaving as many random ones "
-            f"out (95 % interval {_points(last['low'])} to {_points(last['high'])}). {verdict}",
-        ),
-        figures=(
-            Figure(
-                drawn.properties(width=420, height=alt.Step(30)),
-                "Mean accuracy and its 95 % interval over trainings and examples.",
-            ),
-        ),
-        table=differences,
-    )
-
-
-def _points(share: float) -> str:
-    """A difference of shares in percentage points."""
-    return f"{100 * share:+.1f}"
 
 
 def _trust(result: AuditResult) -> Section:

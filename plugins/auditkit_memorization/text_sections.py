@@ -9,7 +9,7 @@ import altair as alt
 import polars as pl
 
 from auditkit import AuditResult, Figure, Gallery, GalleryRow, Section, Shown
-from auditkit_memorization.confirm import LOSS
+from auditkit_memorization.confirm_section import LOSS, left_out
 from auditkit_memorization.pairs import LEANS
 from auditkit_memorization.texts import LEARNT, MEMORIZED, VERBATIM
 
@@ -21,8 +21,8 @@ _ROWS = 20
 def sections(result: AuditResult) -> Sequence[Section]:
     """How much is memorized, which documents, what leans on them, what leaving them out does."""
     made = [_losses(result), _documents(result), _pairs(result)]
-    if "losses" in result.tables:
-        made.append(_confirmed(result))
+    if LOSS.table in result.tables:
+        made.append(left_out(result, LOSS))
     if "canaries" in result.tables:
         made.append(_canaries(result))
     return made
@@ -123,42 +123,6 @@ def _pairs(result: AuditResult) -> Section:
 
 def _likely(loss: float) -> float:
     return math.exp(-loss)
-
-
-def _confirmed(result: AuditResult) -> Section:
-    losses, differences = result.tables["losses"], result.tables["differences"]
-    last = differences.row(2, named=True)
-    sure = last["low"] > 0 or last["high"] < 0
-    verdict = "No clear difference from leaving out random ones."
-    if sure:
-        verdict = (
-            "They teach what random documents do not: keep them, unless they must not be repeated."
-            if last["difference"] > 0
-            else "The loss is lower without them than without random ones: they do harm."
-        )
-    chart = alt.Chart(losses).encode(
-        y=alt.Y("trained on:N", title=None, sort=None, axis=alt.Axis(labelLimit=240))
-    )
-    span = alt.X("low:Q", title="loss per token (nats)", scale=alt.Scale(zero=False))
-    drawn = chart.mark_rule(strokeWidth=2).encode(x=span, x2="high:Q") + chart.mark_point(
-        size=70
-    ).encode(x=alt.X(f"{LOSS}:Q"))
-    return Section(
-        "What leaving them out does",
-        paragraphs=(
-            f"Models were trained again without the {result.summary['left out to confirm']:,} most "
-            f"memorized documents, and read {result.summary['confirmed on']}: the loss per token "
-            f"changes by {last['difference']:+.3f} nats against leaving as many random ones out "
-            f"(95 % interval {last['low']:+.3f} to {last['high']:+.3f}). {verdict}",
-        ),
-        figures=(
-            Figure(
-                drawn.properties(width=420, height=alt.Step(30)),
-                "Mean loss per token and its 95 % interval over trainings and documents.",
-            ),
-        ),
-        table=differences,
-    )
 
 
 def _canaries(result: AuditResult) -> Section:
