@@ -24,6 +24,7 @@ from auditkit.cli.options import (
     voice_parameters,
 )
 from auditkit.cli.terminal import Terminal
+from auditkit.context import Settings
 from auditkit.hookspecs import SourceOptions
 from auditkit.progress import Progress
 from auditkit.registry import Registry
@@ -99,10 +100,12 @@ def audit_command(audit: AuditClass) -> click.Command:
 def _run(ctx: click.Context, audit: AuditClass, values: Mapping[str, object]) -> int:
     from auditkit.cli.main import registry_of  # noqa: PLC0415 - the group imports this module
     from auditkit.devices import check_device  # noqa: PLC0415 - brings torch
+    from auditkit.pipeline import check_settings  # noqa: PLC0415 - as above
 
     terminal, registry = ctx.find_object(Terminal) or Terminal(), registry_of(ctx)
     options = RunOptions.of(values)
     check_device(options.device)
+    settings = check_settings(audit, given_settings(audit, values))  # before a model is trained
     with terminal.progress() as progress:
         source = replace(
             _source_options(values, options, progress),
@@ -111,9 +114,8 @@ def _run(ctx: click.Context, audit: AuditClass, values: Mapping[str, object]) ->
         )
         subject = registry.load_subject(str(values["subject"]), source)
     run = run_audit(
-        audit, subject, options, settings=given_settings(audit, values), registry=registry,
-        terminal=terminal,
-    )  # fmt: skip
+        audit, subject, options, settings=settings, registry=registry, terminal=terminal
+    )
     return conclude(run, options, terminal)
 
 
@@ -122,7 +124,7 @@ def run_audit(
     subject: Subject,
     options: RunOptions,
     *,
-    settings: Mapping[str, Given],
+    settings: Mapping[str, Given] | Settings,
     registry: Registry,
     terminal: Terminal,
 ) -> Run:

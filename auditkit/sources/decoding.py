@@ -73,6 +73,11 @@ class Decoded:
             )
         return sentences
 
+    @property
+    def changes(self) -> list[str]:
+        """The same, but nothing of the size of images that have it already."""
+        return self.sentences if self.resized else self.sentences[1:]
+
 
 def decode(
     files: Sequence[FolderFile],

@@ -115,7 +115,7 @@ def _queries(
     listing = list_images(root, flat=options.unlabelled)
     decoded = decode(listing.images, like=like, progress=progress)
     labels, ids = _labels_and_ids(decoded)
-    skipped = decoded.sentences[1:]
+    skipped = decoded.changes
     if not any(labels):
         skipped.append(f"The images of {root.resolve().name} lie in no class folders: no labels.")
     found = codes(labels, names, ids, where=root.name) if any(labels) else None

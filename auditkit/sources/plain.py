@@ -112,7 +112,7 @@ def _images(root: Path, options: SourceOptions, progress: Progress) -> Subject:
         queries = _image_pool(others)
         name = options.evaluation.resolve().name
         sentences.append(f"{len(queries):,} images from {name} are the queries.")
-        sentences += others.sentences[1:]
+        sentences += others.changes
     return Subject(
         train=_image_pool(decoded),
         queries=queries,

@@ -39,7 +39,7 @@ def sentence(
         return f"None of the {total:,} {judged} examples {_clean(found, judgement, alone=alone)}."
     what = (
         f"About {leaked:,} of {total:,} {judged} examples ({judgement.count / total:.1%}) "
-        f"{'have a copy in the train pool' if alone else 'were in the training set'}"
+        f"{_known_to(leaked, alone=alone)}"
         f"{', as identical content shows' if judgement.unknown else ''}"
     )
     if compared is not None and compared.clean is not None:
@@ -49,6 +49,12 @@ def sentence(
             f"{shown.format(compared.clean)} without"
         )
     return what + (_UNKNOWN if judgement.unknown else "") + "."
+
+
+def _known_to(leaked: int, *, alone: bool) -> str:
+    if alone:
+        return f"{'has' if leaked == 1 else 'have'} a copy in the train pool"
+    return f"{'was' if leaked == 1 else 'were'} in the training set"
 
 
 def _clean(found: Evidence, judgement: Judgement, *, alone: bool) -> str:

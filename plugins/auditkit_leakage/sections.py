@@ -64,6 +64,11 @@ def _moves(difference: float, accuracy: bool) -> str:
     return f"{100 * difference:+.2f} points" if accuracy else f"{difference:+.4g}"
 
 
+def _judged(result: AuditResult) -> str:
+    """What the examples are called that were judged: the train pool's own, where it stood alone."""
+    return "training" if result.judged == "train" else "evaluation"
+
+
 def _pairs(result: AuditResult) -> Section:
     frame = result.findings.frame.filter(pl.col("other_id").is_not_null())
     flagged = frame.filter(pl.col("flagged"))
@@ -71,8 +76,8 @@ def _pairs(result: AuditResult) -> Section:
         return Section(
             title="Pairs",
             paragraphs=(
-                "No evaluation example is flagged. The nearest pairs are shown to see what was "
-                "compared.",
+                f"No {_judged(result)} example is flagged. The nearest pairs are shown to see what "
+                "was compared.",
             ),
             galleries=(
                 Gallery([_pair(result, row) for row in _rows(frame.head(NEAREST))], columns=2),
@@ -108,7 +113,7 @@ def _pair(result: AuditResult, row: dict[str, object]) -> GalleryRow:
     ):
         own = marks.filter(pl.col("side") == side)
         spans = own.filter(pl.col("start").is_not_null()).select("start", "end")
-        where = "training" if side == "other" else "evaluation"
+        where = "training" if side == "other" else _judged(result)
         shown.append(
             Shown(
                 pool="train" if pool == "train" else "queries",
@@ -118,10 +123,17 @@ def _pair(result: AuditResult, row: dict[str, object]) -> GalleryRow:
                 cells=own["cell"].drop_nulls().to_list(),
             )
         )
-    known = row["probability"]
-    sure = "unknown" if known is None else f"{known:.2f}"
-    title = f"{str(row['kind']).capitalize()}, probability {sure}"
+    title = f"{str(row['kind']).capitalize()}, probability {_sure(row['probability'])}"
     return GalleryRow(shown, title=title, text=_said(row))
+
+
+def _sure(probability: object) -> str:
+    """Two decimals, and no false certainty."""
+    if not isinstance(probability, float):
+        return "unknown"
+    if 0.995 <= probability < 1:
+        return "over 0.99"
+    return "under 0.01" if 0 < probability < 0.005 else f"{probability:.2f}"
 
 
 def _said(row: dict[str, object]) -> str:
@@ -143,7 +155,7 @@ def _stages(result: AuditResult) -> Section:
     paragraphs = [
         "Stage 1 compares contents, stage 2 looks for altered copies, stage 3 asks the model "
         "whether it treats the two as the same: whether no compared training example has more "
-        "influence on the evaluation example, relative to its influence on itself."
+        f"influence on the {_judged(result)} example, relative to its influence on itself."
     ]
     if "influence_rank" not in frame.columns:
         paragraphs.append(
@@ -170,7 +182,7 @@ def _stages(result: AuditResult) -> Section:
             carried, margin = _median(asked, "margin_carried"), _median(asked, "margin")
             if carried is not None and margin is not None:
                 paragraphs.append(
-                    "Without its training example the margin of such an evaluation example would "
+                    "Without the training example of each, the margin of these would "
                     f"fall by {carried:.3g} at the median, the model predicts, of a median margin "
                     f"of {margin:.3g}."
                 )

@@ -197,7 +197,8 @@ def _answer(
         return f"None of the {count:,} training examples is memorized rather than learnt."
     share = f"About {round(expected):,} of {count:,} training examples ({expected / count:.1%})"
     wrong, rare = kinds["mislabelled"], kinds["rare but right"]
+    looks = "looks" if wrong == 1 else "look"
     return (
         f"{share} are memorized rather than learnt; of the {flagged:,} flagged (memorization of "
-        f"{threshold:g} or more), {wrong:,} look mislabelled and {rare:,} rare but right."
+        f"{threshold:g} or more), {wrong:,} {looks} mislabelled and {rare:,} rare but right."
     )

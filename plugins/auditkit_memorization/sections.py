@@ -91,7 +91,7 @@ def _examples(result: AuditResult) -> Section:
             title="Mislabelled, or rare but right",
             paragraphs=("No example is flagged, so there is none to show.",),
         )
-    galleries = []
+    galleries, wrong = [], _number(result, "mislabelled")
     for verdict, caption in (
         ("mislabelled", "Most memorized of those that look mislabelled."),
         ("rare but right", "Most memorized of those that look rare but right."),
@@ -114,7 +114,8 @@ def _examples(result: AuditResult) -> Section:
             "an example are surer of another label than labels are of being right, it looks "
             "mislabelled: check the label. Where they are unsure, it looks rare but right: keep "
             "it, and collect more like it.",
-            f"Of {flagged.height:,} flagged examples, {_number(result, 'mislabelled'):,.0f} look "
+            f"Of {flagged.height:,} flagged examples, {wrong:,.0f} "
+            f"{'looks' if wrong == 1 else 'look'} "
             f"mislabelled and {_number(result, 'rare but right'):,.0f} rare but right. The first "
             "kind is named with care, so the second still holds some wrong labels; the column "
             "wrong label probability ranks them.",

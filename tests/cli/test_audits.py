@@ -129,6 +129,14 @@ def test_a_value_out_of_range_is_one_sentence_and_exit_code_two(
     assert not (tmp_path / "runs").exists()
 
 
+def test_settings_are_checked_before_the_subject_is_loaded(
+    auditkit: Command, tmp_path: Path
+) -> None:
+    outcome = auditkit("count", str(tmp_path / "nothing.csv"), "--limit", "0")
+    assert outcome.returncode == 2
+    assert "The setting 'limit'" in outcome.stderr
+
+
 def test_a_subject_that_is_not_there_is_wrong_use(auditkit: Command) -> None:
     outcome = auditkit("count", "nothing_of_that_name:x", "-q")
     assert outcome.returncode == 2

@@ -60,6 +60,16 @@ def test_other_sizes_are_fitted_into_the_common_one(tmp_path: Path) -> None:
     assert (decoded.pixels[0, :15] == 0).all()
     assert (decoded.pixels[3] > 250).all()
     assert "scaled to 64 by 64 pixels, grey, with bars" in decoded.sentences[0]
+    assert decoded.changes == decoded.sentences
+
+
+def test_nothing_is_said_of_images_that_have_the_size_of_others(tmp_path: Path) -> None:
+    save(tmp_path, "a.png", Image.new("L", (16, 16), "white"))
+    like = np.zeros((1, 16, 16), np.uint8)
+    assert decode(files(tmp_path, "a.png"), like=like).changes == []
+    save(tmp_path, "a.png", Image.new("L", (20, 24), "white"))
+    (said,) = decode(files(tmp_path, "a.png"), like=like).changes
+    assert said.startswith("The images were scaled to 16 by 16 pixels")
 
 
 def test_images_too_small_for_the_network_are_enlarged(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def searched(train: Sequence[str], evaluation: Sequence[str] | None) -> Evidence
     ("train", "evaluation", "said"),
     [
         (texts(0, 5), texts(5, 4), f"is identical to a training example; {UNKNOWN}"),
-        (texts(0, 5), texts(4, 4), "About 1 of 4 evaluation examples (25.0%) were"),
+        (texts(0, 5), texts(4, 4), "About 1 of 4 evaluation examples (25.0%) was in the training"),
         (texts(0, 5), texts(4, 4), f"set, as identical content shows; {UNKNOWN}"),
         (texts(0, 5), texts(0, 5), "About 5 of 5 evaluation examples (100.0%) were in the tr"),
         (texts(0, 5), None, f"None of the 5 training examples is identical to another; {UNKNOWN}"),

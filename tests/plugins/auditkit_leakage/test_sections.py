@@ -78,7 +78,7 @@ def test_a_probability_that_is_not_known_is_never_a_number(tmp_path: Path) -> No
     assert found.result.tables["agreement"]["near-duplicate"].null_count() == 1
     assert found.record.summary["estimated leaked, highest"] is None
     assert found.record.answer == (
-        "About 1 of 3 evaluation examples (33.3%) were in the training set, as identical content "
+        "About 1 of 3 evaluation examples (33.3%) was in the training set, as identical content "
         "shows; there are too few examples to judge altered copies."
     )
     none = replace(found.result, findings=auditkit.Findings(frame.with_columns(flagged=False)))
@@ -88,6 +88,32 @@ def test_a_probability_that_is_not_known_is_never_a_number(tmp_path: Path) -> No
     assert all(title.endswith(", probability unknown") for title in said[1:])
     assert "is identical to another" in text_of(titles["Duplicates within the training set"])
     assert "is unknown" in text_of(titles["How far to trust this"])
+
+
+@pytest.mark.parametrize(
+    ("probability", "said"), [(0.7, "0.70"), (1.0, "1.00"), (0.9999, "over 0.99"),
+                              (1e-6, "under 0.01"), (None, "unknown")],
+)  # fmt: skip
+def test_a_title_claims_no_false_certainty(
+    result: auditkit.AuditResult, probability: float | None, said: str
+) -> None:
+    frame = result.findings.frame.with_columns(
+        pl.lit(probability, dtype=pl.Float64).alias("probability")
+    )
+    titles = {
+        section.title: section
+        for section in LeakageAudit().sections(replace(result, findings=auditkit.Findings(frame)))
+    }
+    assert titles["Pairs"].galleries[0].rows[0].title.endswith(f", probability {said}")
+
+
+def test_within_one_pool_all_examples_are_training_examples(tmp_path: Path) -> None:
+    subject = auditkit.Subject(train=auditkit.Pool(["one odd text", "another", "and a third"]))
+    found = auditkit.run(LeakageAudit, subject, out=tmp_path).result
+    (pairs,) = (part for part in LeakageAudit().sections(found) if part.title == "Pairs")
+    assert text_of(pairs).startswith("No training example is flagged.")
+    shown = [shown for row in pairs.galleries[0].rows for shown in row.shown]
+    assert {(each.pool, each.caption) for each in shown} == {("train", "training")}
 
 
 def test_clusters_with_different_labels_come_first(result: auditkit.AuditResult) -> None:
