@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from auditkit.engine import ForwardINF, UpdateSettings
     from auditkit.factors import FactorFolder
     from auditkit.findings import Findings
+    from auditkit.fingerprint import same_examples
     from auditkit.hookspecs import SourceOptions, hookimpl
     from auditkit.labelling import labelled, lacks_labels
     from auditkit.pipeline import run
@@ -99,6 +100,7 @@ __all__ = [
     "labelled",
     "lacks_labels",
     "run",
+    "same_examples",
 ]
 
 _HOMES = {
@@ -107,6 +109,7 @@ _HOMES = {
     "engine": "ForwardINF UpdateSettings",
     "factors": "FactorFolder",
     "findings": "Findings",
+    "fingerprint": "same_examples",
     "hookspecs": "SourceOptions hookimpl",
     "labelling": "labelled lacks_labels",
     "pipeline": "run",

@@ -60,6 +60,18 @@ def of_example(example: object) -> str:
     return total.hexdigest()
 
 
+def same_examples(one: Pool, other: Pool) -> bool:
+    """Whether two pools hold the same examples in the same order, under whatever ids.
+
+    Examples are compared by the values of their arrays, tensors, images, texts and numbers.
+    """
+    if one is other:
+        return True
+    return len(one) == len(other) and all(
+        of_example(one[position]) == of_example(other[position]) for position in range(len(one))
+    )
+
+
 def described(value: object) -> str | int | float | None:
     """A value in words: functions by their names, those of `functools.partial` by arguments too."""
     if value is None or isinstance(value, str | int | float):

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import nn
 
 from auditkit import Pool, fingerprint
-from auditkit.fingerprint import of_example, of_pool, of_weights
+from auditkit.fingerprint import of_example, of_pool, of_weights, same_examples
 
 IMAGES = np.arange(16, dtype=np.float32).reshape(4, 2, 2)
 
@@ -92,6 +92,14 @@ def test_what_differs_when_it_is_read_twice_is_found() -> None:
 
     assert fingerprint.first_unstable(Pool.from_arrays(IMAGES)) is None
     assert fingerprint.first_unstable(Pool(Augmented(), ids=list("abcde"))) == "a"
+
+
+def test_pools_of_the_same_examples_are_told_whatever_their_ids() -> None:
+    pool = Pool.from_arrays(IMAGES, np.arange(4))
+    assert same_examples(pool, pool)
+    assert same_examples(pool, Pool.from_arrays(IMAGES.copy(), np.arange(4), ids=list("abcd")))
+    for other in (pool.subset([0, 1, 2]), pool.subset([1, 0, 2, 3]), Pool.from_arrays(IMAGES)):
+        assert not same_examples(pool, other)
 
 
 def test_an_image_file_has_the_sum_of_its_pixels(tmp_path: Path) -> None:

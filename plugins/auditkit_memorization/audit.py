@@ -44,6 +44,7 @@ class MemorizationAudit(Audit[MemorizationSettings]):
             PoolError: the queries are of another form than the training examples.
         """
         settings, subject = context.settings, context.subject
+        _warn_of_the_train_pool_as_queries(context)
         if context.task.likelihood == "tokens":
             return texts.audit_texts(context)
         if settings.canaries is not None:
@@ -82,6 +83,19 @@ class MemorizationAudit(Audit[MemorizationSettings]):
         if "verbatim_tokens" in result.findings.frame.columns:
             return text_sections.sections(result)
         return sections.sections(result)
+
+
+def _warn_of_the_train_pool_as_queries(context: Context) -> None:
+    from auditkit import same_examples  # noqa: PLC0415 - brings torch
+
+    queries = context.subject.queries
+    if queries is not None and same_examples(context.subject.train, queries):
+        context.note(
+            "The evaluation set is the train pool itself: a memorized example then leans on itself "
+            "above all, and accuracies are those of examples that were trained on. Give examples "
+            "that the model was not trained on.",
+            level="warning",
+        )
 
 
 def _say_what_was_used(context: Context) -> None:

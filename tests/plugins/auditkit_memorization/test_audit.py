@@ -14,7 +14,7 @@ from sklearn.metrics import average_precision_score
 
 import auditkit
 from auditkit import errors, testing
-from tests.plugins.auditkit_memorization.conftest import NEGATIVES, Digits
+from tests.plugins.auditkit_memorization.conftest import COUNT, NEGATIVES, Digits
 
 QUICK = {"retrainings": 1, "repeats": 1, "epochs": 4}
 
@@ -90,6 +90,15 @@ def test_without_queries_that_is_said(digits: Digits, tmp_path: Path) -> None:
     run = auditkit.run(MemorizationAudit, subject, out=tmp_path, settings=QUICK)
     assert any("No evaluation examples were given" in note.text for note in run.record.notes)
     assert "leaning_examples" not in run.findings.frame.columns
+
+
+def test_the_train_pool_as_evaluation_set_is_warned_of(digits: Digits, tmp_path: Path) -> None:
+    subject = replace(digits.subject, queries=digits.subject.train.subset(range(COUNT)))
+    run = auditkit.run(MemorizationAudit, subject, out=tmp_path, settings=QUICK)
+    said = [note.text for note in run.record.notes if note.level == "warning"]
+    assert any("is the train pool itself" in text for text in said)
+    other = auditkit.run(MemorizationAudit, digits.subject, out=tmp_path, settings=QUICK)
+    assert not any("is the train pool itself" in note.text for note in other.record.notes)
 
 
 def test_without_trainings_no_probability_is_claimed(digits: Digits, tmp_path: Path) -> None:
