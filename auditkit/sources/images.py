@@ -115,12 +115,12 @@ def _queries(
     listing = list_images(root, flat=options.unlabelled)
     decoded = decode(listing.images, like=like, progress=progress)
     labels, ids = _labels_and_ids(decoded)
-    skipped = decoded.changes
+    said = decoded.changes
     if not any(labels):
-        skipped.append(f"The images of {root.resolve().name} lie in no class folders: no labels.")
+        said.append(f"The images of {root.resolve().name} lie in no class folders: no labels.")
     found = codes(labels, names, ids, where=root.name) if any(labels) else None
     pool = _pool(decoded, found)
-    return pool, [f"{len(pool):,} images from {root.resolve().name} are the queries.", *skipped]
+    return pool, [f"{len(pool):,} images from {root.resolve().name} are the queries.", *said]
 
 
 def _labels_and_ids(decoded: Decoded) -> tuple[list[str], list[str]]:
