@@ -24,6 +24,7 @@ from auditkit.progress import SILENT, Progress
 from auditkit.sources.folders import IMAGE_SUFFIXES
 from auditkit.sources.frames import TABLE_SUFFIXES
 from auditkit.sources.objects import is_object_reference, load_object
+from auditkit.sources.weights import PICKLES
 
 if TYPE_CHECKING:
     from auditkit.hookspecs import SourceOptions
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 __all__ = ["load"]
 
-_UNSAFE_SUFFIXES = (".pkl", ".pickle", ".joblib", ".dill", ".pt", ".pth", ".bin", ".ckpt")
 _ARRAY_SUFFIXES = (".npy", ".npz")
 
 _FLAGS = {"checkpoint": "model", "generated": "query", "condition": "class"}
@@ -70,9 +70,9 @@ def load(reference: str, options: SourceOptions, *, progress: Progress = SILENT)
             "were given: a subject has one set of queries, so leave one out."
         )
     path = existing(reference)
-    for second in (options.trusted, options.evaluation):
-        if second is not None:
-            existing(str(second))
+    options = replace(
+        options, trusted=_second(options.trusted), evaluation=_second(options.evaluation)
+    )
     if not options.model:
         from auditkit.sources.plain import load_plain  # noqa: PLC0415 - imports skrub
 
@@ -119,15 +119,9 @@ def _language(path: Path, options: SourceOptions) -> Subject:
     )
     if path.suffix.lower() not in TABLE_SUFFIXES:
         raise _unknown_file(path)
-    subject = load_language(path, options)
-    if options.evaluation is None:
-        return subject
-    second = existing(str(options.evaluation))
-    if second.suffix.lower() not in TABLE_SUFFIXES:
-        raise _unknown_file(second)
-    queries = load_language(second, options).train
-    told = f"{len(queries):,} documents from {second.name} are the queries."
-    return replace(subject, queries=queries, description=(*subject.description, told))
+    if options.evaluation is not None and options.evaluation.suffix.lower() not in TABLE_SUFFIXES:
+        raise _unknown_file(options.evaluation)
+    return load_language(path, options)
 
 
 def _diffusion(path: Path, options: SourceOptions, progress: Progress) -> Subject:
@@ -147,6 +141,10 @@ def _diffusion(path: Path, options: SourceOptions, progress: Progress) -> Subjec
     for generated in options.generated:
         existing(str(generated))
     return load_diffusion(path, options, progress=progress)
+
+
+def _second(path: Path | None) -> Path | None:
+    return None if path is None else existing(str(path))
 
 
 def existing(reference: str) -> Path:
@@ -182,7 +180,7 @@ def _refuse(options: SourceOptions, names: tuple[str, ...], *, reason: str) -> N
 
 def _unknown_file(path: Path) -> UsageError | UnreadableError:
     suffix = path.suffix.lower()
-    if suffix in _UNSAFE_SUFFIXES:
+    if suffix in PICKLES:
         return UnreadableError(
             f"{path.name} is a pickle or a file that may hold one, and loading it could run code "
             "that somebody else wrote: save the data as a Parquet, CSV or .npy file, or load it in "
