@@ -34,15 +34,30 @@ __all__ = ["load"]
 
 _ARRAY_SUFFIXES = (".npy", ".npz")
 
-_FLAGS = {"checkpoint": "model", "generated": "query", "condition": "class"}
+_CALLED = {
+    "evaluation": "A second path",
+    "checkpoint": "--model",
+    "generated": "--query",
+    "condition": "--class",
+}
 """Options that are called otherwise on the command line."""
 
-_ALL_OPTIONS = ("label", "id", "text", "drop", "embeddings", "trusted", "evaluation")
-_DIFFUSION_OPTIONS = ("checkpoint", "generated", "condition", "prompt")
-_OBJECT_REASON = (
-    "the subject is a Python object, which says all of that itself: leave the option out, and set "
-    "`Subject(train=..., queries=...)` in the code"
-)
+_IN_CODE = {
+    "label": "train",
+    "id": "train",
+    "text": "train",
+    "drop": "train",
+    "embeddings": "train",
+    "trusted": "queries",
+    "evaluation": "queries",
+    "checkpoint": "task",
+    "base": "pretrained",
+    "generated": "queries",
+    "condition": "queries",
+    "prompt": "queries",
+}
+"""What of a `Subject` says what an option says of files."""
+
 _FOLDER_REASON = (
     "the subject is a folder of images, whose labels are the names of its class folders and whose "
     "ids are paths: leave the option out"
@@ -60,8 +75,13 @@ def load(reference: str, options: SourceOptions, *, progress: Progress = SILENT)
         DataError: the data cannot be read or audited; the message says which part.
     """
     if is_object_reference(reference):
-        more = _DIFFUSION_OPTIONS if options.diffusion else ()
-        _refuse(options, (*_ALL_OPTIONS, *more), reason=_OBJECT_REASON)
+        for name, part in _IN_CODE.items():
+            _refuse(
+                options,
+                (name,),
+                reason="the subject is a Python object, which says that itself: leave it out, and "
+                f"set `Subject({part}=...)` in {reference}",
+            )
         found = load_object(reference)
         return found if options.model else replace(found, task=None)
     if options.trusted is not None and options.evaluation is not None:
@@ -174,8 +194,8 @@ def existing(reference: str) -> Path:
 def _refuse(options: SourceOptions, names: tuple[str, ...], *, reason: str) -> None:
     given = [name for name in names if getattr(options, name)]
     if given:
-        flag = _FLAGS.get(given[0], given[0])
-        raise SettingError(f"--{flag} was given, and {reason}.")
+        called = _CALLED.get(given[0], f"--{given[0]}")
+        raise SettingError(f"{called} was given, and {reason}.")
 
 
 def _unknown_file(path: Path) -> UsageError | UnreadableError:

@@ -161,8 +161,12 @@ def test_a_denoiser_of_ones_own(call: Call, learnt: Path, tmp_path: Path) -> Non
     code, said = call(reference, *QUICK)
     assert code == 0
     assert "generated images" in said
-    code, said = call(reference, "--model", learnt / "model")
-    assert (code, "--model was given" in said) == (2, True)
+    for option, value in (
+        ("--model", learnt / "model"), ("--query", learnt / "made"), ("--class", "7"),
+        ("--prompt", "a seven"),
+    ):  # fmt: skip
+        code, said = call(reference, option, value)
+        assert (code, f"{option} was given, and the subject is a Python" in said) == (2, True)
     code, said = call(subject_file(tmp_path / "none.py", learnt, queries=False))
     assert (code, "`Subject(queries=...)` or --query PATH" in said) == (2, True)
 

@@ -298,6 +298,21 @@ def test_what_does_not_fit_a_classifier_is_refused(
     assert sentence in said
 
 
+@pytest.mark.parametrize(
+    ("option", "part"), [("--model", "Subject(task=...)"), ("--base", "Subject(pretrained=...)")]
+)
+def test_a_python_subject_names_its_model_itself(
+    call: Call, tmp_path: Path, option: str, part: str
+) -> None:
+    (tmp_path / "own.py").write_text("def subject():\n    raise RuntimeError('not to be run')\n")
+    reference = f"{tmp_path / 'own.py'}:subject"
+    code, said = call(reference, "--query", "3", option, tmp_path)
+    assert code == 2, said
+    assert f"{option} was given, and the subject is a Python object" in said
+    assert f"set `{part}` in" in said
+    assert not (tmp_path / "runs").exists()
+
+
 def test_a_regression_cannot_be_traced(call: Call, tmp_path: Path) -> None:
     path = tmp_path / "real.py"
     path.write_text(
