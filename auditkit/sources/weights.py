@@ -1,4 +1,4 @@
-"""Weights from a local folder: as safetensors, and nothing pickled."""
+"""Weights in the folder of a model: as safetensors, and nothing pickled."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def check_safetensors(folder: Path, *, whole: Path | None = None) -> None:
     """
     if any(folder.glob("*.safetensors")):
         return
-    pickled = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLES)
+    pickled = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in PICKLES)
     found = f"{pickled[0]}, a pickle that could run code" if pickled else "none"
     where = folder.name if whole in (None, folder) else f"{folder.name} of {whole.name}"
     raise UnreadableError(

@@ -15,7 +15,7 @@ def test_a_folder_with_safetensors_is_taken_whatever_else_it_holds(tmp_path: Pat
     check_safetensors(tmp_path)
 
 
-@pytest.mark.parametrize("suffix", PICKLES)
+@pytest.mark.parametrize("suffix", [*PICKLES, ".BIN"])
 def test_pickles_are_named_and_not_taken(tmp_path: Path, suffix: str) -> None:
     part = tmp_path / "pipeline" / "unet"
     part.mkdir(parents=True)
