@@ -18,6 +18,7 @@ from auditkit_tracing.moving import moving_patterns
 from auditkit_tracing.settings import Context
 from auditkit_tracing.texts import documents_of
 
+Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
 Positions = npt.NDArray[np.int64]
 
@@ -116,6 +117,19 @@ def examples(train: Pool) -> Examples:
     if documents is not None:
         weights = np.array([len(documents.counted(own)) for own in range(len(train))], dtype=float)
     return Examples(names, np.array([place[name] for name in wholes], dtype=np.int64), weights)
+
+
+def queries_themselves(asked: Asked, train: Pool, whole: Examples) -> Bools:
+    """Whether a whole example is, in a window, one of a behaviour's queries, [behaviour, example].
+
+    Such an example answers to the behaviour because it is the behaviour: no finding, and no
+    measure of what stands out.
+    """
+    found = np.zeros((len(asked.behaviours), len(whole)), dtype=bool)
+    for row, group in enumerate(asked.behaviours):
+        for id_ in asked.itself(group):
+            found[row, whole.of[train.positions([id_])]] = True
+    return found
 
 
 def measured(scoring: Scorer, asked: Asked, whole: Examples) -> Measured:
