@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         Scores,
     )
     from auditkit.showing import Figure, Gallery, GalleryRow, Mark, Section, Shown
+    from auditkit.standing import in_units, together
     from auditkit.store import Run
     from auditkit.subject import Recipe, Subject, Task
     from auditkit.tasks import (
@@ -96,9 +97,11 @@ __all__ = [
     "__version__",
     "errors",
     "hookimpl",
+    "in_units",
     "labelled",
     "lacks_labels",
     "run",
+    "together",
 ]
 
 _HOMES = {
@@ -116,6 +119,7 @@ _HOMES = {
     "results": "AuditResult Note SelfCheck",
     "scores": "ClassTables DocumentScores Evaluation Holdout Match Planted Ranking Scores",
     "showing": "Figure Gallery GalleryRow Mark Section Shown",
+    "standing": "in_units together",
     "store": "Run",
     "subject": "Recipe Subject Task",
     "tasks": "Answers ClassificationTask DiffusionTask Documents LanguageModelTask RegressionTask",

@@ -57,7 +57,7 @@ class TracingAudit(Audit[TracingSettings]):
         asked = texts.asked(context) if seen is None else predictions.asked(context, seen)
         scoring = measuring.scorer(context)
         check = scoring.engine.self_check()
-        found = measuring.measured(scoring, asked, whole)
+        found = measuring.measured(scoring, asked.pool, whole, groups=asked.groups)
         by_chance = None
         if settings.decoys:
             decoys = (

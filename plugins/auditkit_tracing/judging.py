@@ -16,15 +16,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from auditkit import in_units
+
 if TYPE_CHECKING:
     from auditkit_tracing.chance import Chance
     from auditkit_tracing.measuring import Measured
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
-
-_NORMAL = 1.4826
-"""Standard deviations of a normal distribution in its median absolute deviation."""
 
 
 @dataclass(frozen=True)
@@ -78,21 +77,6 @@ def _probabilities(values: Floats, chance: Floats, itself: Bools) -> Floats:
     for row, others in enumerate(~itself):
         if others.any():
             found[row, others] = probabilities(values[row, others], chance)
-    return found
-
-
-def in_units(scores: Floats) -> Floats:
-    """Scores in units of the spread of their row, from its middle: [row, example].
-
-    The spread is the median absolute deviation, in standard deviations of a normal distribution;
-    where more than half of the scores are alike, it is their root mean square from the middle.
-    """
-    middle = np.median(scores, axis=1, keepdims=True)
-    away = scores - middle
-    spread = _NORMAL * np.median(np.abs(away), axis=1, keepdims=True)
-    usual = np.sqrt((away**2).mean(axis=1, keepdims=True))
-    spread = np.where(spread > 1e-9 * usual, spread, usual)
-    found: Floats = away / np.where(spread > 0, spread, 1.0)
     return found
 
 

@@ -45,7 +45,7 @@ def rows(traced: Traced) -> pl.DataFrame:
                         "query_id": group,
                         "role": role,
                         "place": place,
-                        "influence": float(score[own]),
+                        "influence": float(traced.found.influence[row, own]),
                         "loss_change": float(change[own]),
                         **{_RANKS[name]: int(rank[row, own]) for name, rank in places.items()},
                         **({} if traced.values is None else {"group": traced.values[own]}),

@@ -279,6 +279,10 @@ def test_documents_are_scored_by_tokens_and_by_loss_in_one_pass(
     np.testing.assert_allclose(found.loss.values, loss.values, rtol=1e-2, atol=2e-5)
     assert found.loss.query_ids == ("a", "b", "c")
     assert (found.tokens.measure, found.loss.measure) == ("tokens", "loss")
+    assert (found.both.measure, found.both.query_ids) == ("tokens and loss", ("a", "b", "c"))
+    np.testing.assert_allclose(
+        found.both.values, together(found.tokens.values, found.loss.values), rtol=1e-5
+    )
     some = engine.documents(asked.subset([3]), pool.subset([7, 2]))
     np.testing.assert_allclose(some.loss.values[0], found.loss.values[2, [7, 2]], rtol=1e-4)
     with pytest.raises(SettingError, match="train_measure"):
