@@ -43,7 +43,7 @@ from auditkit.engine.preconditioner import Choice
 from auditkit.engine.readings import evaluate, features
 from auditkit.engine.replay import ReplaySettings
 from auditkit.engine.response import Response
-from auditkit.engine.scoring import Scoring, grouped
+from auditkit.engine.scoring import Scoring
 from auditkit.engine.sides import (
     Measure,
     Pull,
@@ -54,6 +54,7 @@ from auditkit.engine.sides import (
 )
 from auditkit.engine.trials import Trials
 from auditkit.engine.update import UpdateSettings
+from auditkit.engine.updates import grouped
 from auditkit.errors import SettingError
 from auditkit.gradients import differentiable
 from auditkit.pool import Pool

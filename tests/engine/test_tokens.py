@@ -23,6 +23,7 @@ from auditkit.errors import MissingOutputsError, SettingError
 
 VOCABULARY = 5
 CPU = torch.device("cpu")
+Values = npt.NDArray[np.float64]
 
 
 class Bigram(nn.Module):
@@ -294,6 +295,24 @@ def test_documents_are_averaged_over_checkpoints(recurrent: LanguageModelTask) -
     )  # fmt: skip
     found = engine.documents(asked)
     np.testing.assert_allclose(found.tokens.values, engine.influence(asked).values, rtol=1e-5)
+
+
+def test_changes_of_tokens_are_averaged_over_checkpoints(recurrent: LanguageModelTask) -> None:
+    pool, asked = documents(), documents(2, seed=1)
+    moved = Recurrent()
+    moved.load_state_dict({n: 1.1 * value for n, value in recurrent.model.state_dict().items()})
+
+    def changes(task: LanguageModelTask, *checkpoints: dict[str, Tensor]) -> Values:
+        engine = ForwardINF(
+            task, train=pool, preconditioner="none", train_measure="tokens",
+            checkpoints=checkpoints, checkpoint_weights=[1, 3][: 1 + len(checkpoints)],
+        )  # fmt: skip
+        return np.concatenate(engine.token_changes(asked))
+
+    found = changes(recurrent, moved.state_dict())
+    apart = (changes(recurrent), changes(LanguageModelTask(moved)))
+    np.testing.assert_allclose(found, apart[0] / 4 + apart[1] * 3 / 4, rtol=1e-5, atol=1e-9)
+    assert not np.allclose(*apart, rtol=1e-2)
 
 
 def test_an_engine_on_other_parameters_is_that_of_its_own_making(
