@@ -30,7 +30,6 @@ from torch import Tensor, nn
 
 from auditkit.choices import check_choice, check_number
 from auditkit.devices import check_device
-from auditkit.engine.advice import Advice
 from auditkit.engine.asking import Asking
 from auditkit.engine.calibration import check_sign, self_check
 from auditkit.engine.collecting import Strongest, Whole
@@ -374,11 +373,8 @@ class ForwardINF:
             raise SettingError('Scores of documents need an engine with train_measure="tokens".')
         queries, pool, rows = self._asked(queries), self._own(pool), grouped(queries, groups)
         wholes = [Whole(tuple(rows), pool.ids, measure=name) for name in ("tokens", "loss")]
-        with seeded(self.seed), differentiable():
-            self._asking.tried(self._sides, queries, pool)
-            self._scoring.advice = Advice()
+        with self._asking.about(self._scoring, queries, pool, rows=len(rows)):
             values, steps = self._scoring.documents(queries, list(rows.values()), pool)
-        self._asking.told(self._scoring, len(rows))
         for place, whole in enumerate(wholes):
             whole.add(slice(0, len(rows)), values[:, :, place], steps)
         return DocumentScores(*(whole.scores() for whole in wholes))
@@ -397,8 +393,7 @@ class ForwardINF:
         if not self._sides.by_token:
             raise SettingError('Changes of tokens need an engine with train_measure="tokens".')
         queries, pool = self._asked(queries), self._own(pool)
-        with seeded(self.seed), differentiable():
-            self._asking.tried(self._sides, queries, pool)
+        with self._asking.about(self._scoring, queries, pool, rows=1):
             return self._scoring.token_changes(queries, np.arange(len(queries)), pool)
 
     def cost(self, queries: int, pool: Pool | None = None) -> Cost:

@@ -205,6 +205,31 @@ def test_a_document_s_score_is_its_largest_change_of_a_token(recurrent: Language
     assert scores.measure == "tokens"
 
 
+def test_a_measure_that_cannot_be_raised_is_told_whatever_is_read(
+    recurrent: LanguageModelTask,
+) -> None:
+    class Bounded(LanguageModelTask):
+        """A measure that ends at 1."""
+
+        def measure(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+            return (super().measure(model, batch) / 4).sigmoid()
+
+    said: list[str] = []
+    engine = ForwardINF(
+        Bounded(recurrent.model), train=documents(), preconditioner="none",
+        train_measure="tokens", rise=3.0, warn=said.append,
+    )  # fmt: skip
+    asked = documents(2, seed=1)
+    for ask, queries in (
+        (engine.influence, "2 of 2 queries"),
+        (engine.documents, "2 of 2 queries"),
+        (engine.token_changes, "1 of 1 queries"),  # all of them are unlearned at once
+    ):
+        ask(asked)
+        assert [queries in sentence for sentence in said] == [True], said
+        said.clear()
+
+
 def test_tokens_are_those_the_documents_count(recurrent: LanguageModelTask) -> None:
     dataset = Documents([[1, 2, 3, 4], [2, 2]], prompts=[2, 0])
     pool = Pool(dataset)
