@@ -60,23 +60,20 @@ class Asking:
             yield
         updates = rows * self._models
         for sentence in scoring.advice.sentences(updates=updates, rise=scoring.sides.rise):
-            self._tell(sentence)
+            self.tell(sentence)
+
+    def tell(self, sentence: str | None) -> None:
+        """Tell the user, if there is anything to tell and somebody to tell it to."""
+        if sentence is not None and self._warn is not None:
+            self._warn(sentence)
 
     def _try(self, sides: Sides, queries: Pool, pool: Pool) -> None:
         """Try the model before anything is computed, and say what must be known of it."""
-        said = self._trials.of(sides.query, sides.train, queries=queries, pool=pool)
-        if said is not None:
-            self._tell(said)
+        self.tell(self._trials.of(sides.query, sides.train, queries=queries, pool=pool))
 
     def _advise(self, scoring: Scoring, pool: Pool, rows: int) -> None:
         """Say so where first-order scores would be much cheaper."""
         slow = scoring.sides.response == "finite" and not scoring.sides.by_token
         if self._warn is not None and slow:
             estimate = scoring.cost(pool, rows=rows)
-            sentence = cheaper(estimate, queries=rows, examples=len(pool))
-            if sentence is not None:
-                self._tell(sentence)
-
-    def _tell(self, sentence: str) -> None:
-        if self._warn is not None:
-            self._warn(sentence)
+            self.tell(cheaper(estimate, queries=rows, examples=len(pool)))

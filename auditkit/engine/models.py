@@ -124,11 +124,15 @@ class Models:
         return [mean.numpy() for mean in found]
 
     def moving_others(
-        self, moving: str | None, preconditioner: Choice, *, damping: float
+        self, moving: str | None, preconditioner: Choice, *, damping: float | None
     ) -> Models:
-        """The same models, of which other parameters move, by another preconditioner."""
+        """The same models, of which other parameters move, by another preconditioner.
+
+        The damping stays for None.
+        """
         other = copy.copy(self)
-        other._moving, other._choice, other._damping = moving, preconditioner, damping
+        other._moving, other._choice = moving, preconditioner
+        other._damping = self._damping if damping is None else damping
         other._chosen, other._undamped = {}, {}
         other.__dict__.pop("moving", None)  # counted anew
         return other

@@ -361,6 +361,22 @@ def test_an_engine_on_other_parameters_is_that_of_its_own_making(
         first.with_curvature(parameters="nothing").influence(asked)
 
 
+def test_an_engine_on_other_parameters_keeps_rise_and_damping(recurrent: LanguageModelTask) -> None:
+    pool, asked = documents(), documents(3, seed=1)
+    other = ForwardINF(recurrent, train=pool, damping=5.0, rise=0.3).with_curvature(
+        "diagonal", parameters="mix.*"
+    )
+    own = ForwardINF(
+        recurrent, train=pool, preconditioner="diagonal", parameters="mix.*", damping=5.0, rise=0.3
+    )
+    np.testing.assert_array_equal(other.influence(asked).values, own.influence(asked).values)
+    plain = other.with_curvature("diagonal", parameters="mix.*", damping=1.0).influence(asked)
+    assert not np.allclose(plain.values, own.influence(asked).values, rtol=1e-2)
+    for damping in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(SettingError, match="damping"):
+            other.with_curvature(damping=damping)
+
+
 def test_documents_are_evaluated_by_their_loss_alone(recurrent: LanguageModelTask) -> None:
     pool = documents()
     found = ForwardINF(recurrent, train=pool).evaluate()
