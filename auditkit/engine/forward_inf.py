@@ -470,9 +470,9 @@ class ForwardINF:
         """Training examples as queries: how often their own score is highest among candidates.
 
         Both sides are measured by what the query side asks about, so that a training example that
-        the model knows by heart still answers to its own query. A gate, not an objective: scores
-        that fail it are not worth reading, scores that pass may still be poor. A failure is told
-        to `warn`.
+        the model knows by heart still answers to its own query; where tokens are read, candidates
+        come by `DocumentScores.both`. A gate, not an objective: scores that fail it are not worth
+        reading, scores that pass may still be poor. A failure is told to `warn`.
 
         Raises:
             SignError: unlearning a class helps that class, so the signs cannot be right.
@@ -485,7 +485,11 @@ class ForwardINF:
             tiles = self._asking.tiles(scoring, asked, grouped(asked, groups), pool, advise=False)
             return np.concatenate([tile.values for tile in tiles]).astype(np.float32)
 
-        result = self_check(values, self._pools.given, queries, candidates, seed=self.seed)
+        def both(asked: Pool, pool: Pool, groups: Sequence[str] | None = None) -> Floats:
+            return self.documents(asked, pool, groups=groups).both.values
+
+        found_by = both if sides.by_token else values
+        result = self_check(found_by, self._pools.given, queries, candidates, seed=self.seed)
         check_sign(values, self.task, self._models.trained, self.train, candidates, seed=self.seed)
         self._asking.tell(failure(result))
         return result
