@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         Scores,
     )
     from auditkit.showing import Figure, Gallery, GalleryRow, Mark, Section, Shown
+    from auditkit.standing import in_units, together
     from auditkit.store import Run
     from auditkit.subject import Recipe, Subject, Task
     from auditkit.tasks import (
@@ -97,10 +98,12 @@ __all__ = [
     "__version__",
     "errors",
     "hookimpl",
+    "in_units",
     "labelled",
     "lacks_labels",
     "run",
     "same_examples",
+    "together",
 ]
 
 _HOMES = {
@@ -119,6 +122,7 @@ _HOMES = {
     "results": "AuditResult Note SelfCheck",
     "scores": "ClassTables DocumentScores Evaluation Holdout Match Planted Ranking Scores",
     "showing": "Figure Gallery GalleryRow Mark Section Shown",
+    "standing": "in_units together",
     "store": "Run",
     "subject": "Recipe Subject Task",
     "tasks": "Answers ClassificationTask DiffusionTask Documents LanguageModelTask RegressionTask",

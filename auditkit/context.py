@@ -98,9 +98,16 @@ class Engine(Protocol):
         """
 
     def with_curvature(
-        self, preconditioner: Choice = "auto", *, parameters: str | None = None, damping: float = 1
+        self,
+        preconditioner: Choice = "auto",
+        *,
+        parameters: str | None = None,
+        damping: float | None = None,
     ) -> Engine:
-        """An engine on the same models of which other parameters move, with defaults elsewhere."""
+        """An engine on the same models of which other parameters move, with defaults elsewhere.
+
+        Rise and damping stay, as in `configured`.
+        """
 
     def documents(
         self, queries: Pool, pool: Pool | None = None, *, groups: Sequence[str] | None = None

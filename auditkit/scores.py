@@ -8,13 +8,14 @@ that says so, and the engine keeps to it for every update and measure.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from auditkit.errors import NonFiniteScoreError, PoolError
+from auditkit.standing import together
 
 Floats = npt.NDArray[np.float32]
 
@@ -141,6 +142,15 @@ class DocumentScores:
 
     tokens: Scores
     loss: Scores
+
+    @property
+    def both(self) -> Scores:
+        """By both (`standing.together`), in no unit: finds more than either alone.
+
+        What was measured is in docs/benchmarks.md, under Fact tracing.
+        """
+        values = together(self.tokens.values, self.loss.values).astype(np.float32)
+        return replace(self.tokens, values=values, measure="tokens and loss")
 
 
 def strongest_places(values: Floats, k: int, *, sign: float) -> npt.NDArray[np.int64]:

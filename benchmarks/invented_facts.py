@@ -271,12 +271,12 @@ def main(seed: int, rounds: int, cache: Path | None, out: Path) -> None:
         preconditioner="ekfac", rise=RISE, train_measure="tokens", batch_size=30,
     )  # fmt: skip
     start = time.perf_counter()
-    tokens = engine.influence(asked, train).values
+    found = engine.documents(asked)
     took = time.perf_counter() - start
-    losses = engine.configured(train_measure="loss").influence(asked, train).values
     rows: dict[str, Any] = {
-        "Forward-INF, tokens": judged(np.asarray(tokens, dtype=np.float64), data),
-        "Forward-INF, document's loss": judged(np.asarray(losses, dtype=np.float64), data),
+        "Forward-INF, tokens and loss": judged(found.both.values.astype(np.float64), data),
+        "Forward-INF, tokens": judged(found.tokens.values.astype(np.float64), data),
+        "Forward-INF, document's loss": judged(found.loss.values.astype(np.float64), data),
         "BM25": judged(bm25(data), data),
     }
     record = {
@@ -286,10 +286,10 @@ def main(seed: int, rounds: int, cache: Path | None, out: Path) -> None:
         "queries": FACTS, "rise": RISE,
         "sentences": len(train), "probability before": float(np.mean(before)),
         "probability after": float(np.mean(after)),
-        "seconds of training": trained, "seconds of tracing with tokens": took, "methods": rows,
+        "seconds of training": trained, "seconds of tracing": took, "methods": rows,
     }  # fmt: skip
-    for name, found in rows.items():
-        click.echo(f"{name}: " + ", ".join(f"{key} {value:.3f}" for key, value in found.items()))
+    for name, row in rows.items():
+        click.echo(f"{name}: " + ", ".join(f"{key} {value:.3f}" for key, value in row.items()))
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(record, indent=1) + "\n")
 

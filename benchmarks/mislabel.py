@@ -32,6 +32,7 @@ import auditkit
 from auditkit.batches import collate
 from auditkit.training import epochs
 from benchmarks.fashion import RECIPE, REGIMES, Labelled, Regime, cnn, flipped, task
+from benchmarks.mislabel_influence import SELF, influence_scores
 
 T = TypeVar("T")
 FOLDS = 5
@@ -69,6 +70,7 @@ def run_cell(regime: Regime, seed: int) -> Cell:
     cell, data = Cell(), flipped(regime, seed=seed)
     trained = timed(cell, "training the audited model", lambda: train(regime, data, seed))
     score_peers(cell, trained, regime, data, seed)
+    score_influence(cell, trained, data)
     score_audits(cell, trained.task, data, seed)
     return cell
 
@@ -79,8 +81,10 @@ def refresh_cell(cell: Cell, regime: Regime, seed: int) -> None:
     The time to compare with is taken beside: five times that of one fold of cross-validation.
     """
     data = flipped(regime, seed=seed)
-    again = Cell()
-    score_audits(again, train(regime, data, seed).task, data, seed)
+    trained, again = train(regime, data, seed), Cell()
+    if SELF not in cell.ap:
+        score_influence(again, trained, data)
+    score_audits(again, trained.task, data, seed)
     timed(again, CROSSED, lambda: cross_validate(regime, data, seed, folds=1))
     again.seconds[CROSSED] *= FOLDS
     cell.ap |= again.ap
@@ -99,6 +103,13 @@ def score_peers(cell: Cell, trained: Trained, regime: Regime, data: Labelled, se
     cell.score("AUM (needs history)", -trained.margins.mean(0), data.wrong)
     crossed = timed(cell, CROSSED, lambda: cross_validate(regime, data, seed))
     score_cleanlab(cell, crossed, data)
+
+
+def score_influence(cell: Cell, trained: Trained, data: Labelled) -> None:
+    """The two of captum, timed together."""
+    found = timed(cell, "captum, both", lambda: influence_scores(trained.task.model, data))
+    for name, values in found.items():
+        cell.score(name, values, data.wrong)
 
 
 def score_audits(cell: Cell, own: auditkit.ClassificationTask, data: Labelled, seed: int) -> None:
@@ -298,7 +309,7 @@ def versions(threads: int) -> dict[str, str]:
     """What the figures were measured with."""
     from importlib.metadata import version
 
-    packages = ("auditkit-influence", "torch", "numpy", "scikit-learn", "cleanlab")
+    packages = ("auditkit-influence", "torch", "numpy", "scikit-learn", "cleanlab", "captum")
     return {name: version(name) for name in packages} | {
         "python": platform.python_version(),
         "threads": str(threads),

@@ -1,8 +1,9 @@
-"""Scores block by block, what is tried before the first, and what there is to say of them."""
+"""What is tried before scores are computed, the scores, and what there is to say of them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 from auditkit.engine.advice import Advice, cheaper
 from auditkit.engine.scoring import Scoring, Tile
@@ -42,35 +43,37 @@ class Asking:
 
         Without `advise`, not that there is a cheaper way: the self-check's queries are its own.
         """
-        scoring.advice = Advice()
-        with seeded(self._seed), differentiable():
-            self.tried(scoring.sides, queries, pool)
+        with self.about(scoring, queries, pool, rows=len(rows)):
             if advise:
                 self._advise(scoring, pool, len(rows))
             yield from scoring.tiles(queries, list(rows.values()), pool)
-        self.told(scoring, len(rows))
 
-    def told(self, scoring: Scoring, rows: int) -> None:
-        """What there is to say of scores that were computed."""
+    @contextmanager
+    def about(self, scoring: Scoring, queries: Pool, pool: Pool, *, rows: int) -> Iterator[None]:
+        """Within, scores of so many rows may be computed.
+
+        The model is tried before, and after, what came up meanwhile is told.
+        """
+        scoring.advice = Advice()
+        with seeded(self._seed), differentiable():
+            self._try(scoring.sides, queries, pool)
+            yield
         updates = rows * self._models
         for sentence in scoring.advice.sentences(updates=updates, rise=scoring.sides.rise):
-            self._tell(sentence)
+            self.tell(sentence)
 
-    def tried(self, sides: Sides, queries: Pool, pool: Pool) -> None:
+    def tell(self, sentence: str | None) -> None:
+        """Tell the user, if there is anything to tell and somebody to tell it to."""
+        if sentence is not None and self._warn is not None:
+            self._warn(sentence)
+
+    def _try(self, sides: Sides, queries: Pool, pool: Pool) -> None:
         """Try the model before anything is computed, and say what must be known of it."""
-        said = self._trials.of(sides.query, sides.train, queries=queries, pool=pool)
-        if said is not None:
-            self._tell(said)
+        self.tell(self._trials.of(sides.query, sides.train, queries=queries, pool=pool))
 
     def _advise(self, scoring: Scoring, pool: Pool, rows: int) -> None:
         """Say so where first-order scores would be much cheaper."""
         slow = scoring.sides.response == "finite" and not scoring.sides.by_token
         if self._warn is not None and slow:
             estimate = scoring.cost(pool, rows=rows)
-            sentence = cheaper(estimate, queries=rows, examples=len(pool))
-            if sentence is not None:
-                self._tell(sentence)
-
-    def _tell(self, sentence: str) -> None:
-        if self._warn is not None:
-            self._warn(sentence)
+            self.tell(cheaper(estimate, queries=rows, examples=len(pool)))

@@ -54,6 +54,17 @@ def self_check(
     )
 
 
+def failure(result: SelfCheck) -> str | None:
+    """A sentence for the user where it failed; None elsewhere."""
+    if result.passed:
+        return None
+    return (
+        f"The self-check failed: {result.top1:.0%} of {result.queries} training examples find "
+        "themselves first. Scores of single examples are not to be trusted here; try another "
+        "measure, a smaller damping or a smaller rise."
+    )
+
+
 def check_sign(
     influence: Influence, task: Task, model: nn.Module, train: Pool, candidates: int, *, seed: int
 ) -> None:

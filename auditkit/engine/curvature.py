@@ -6,7 +6,7 @@ gradient counts less along directions that much of the training data holds fast.
 H itself (`ggn.py`, `cg.py`); `kfac`, `ekfac` and `diagonal` with approximations of it.
 
 These are estimated from gradients per example of sums of outputs, whose mean square is H
-(`probes.py`).
+(`probes.py`), added up batch by batch (`gathering.py`).
 """
 
 from __future__ import annotations
@@ -19,14 +19,13 @@ import torch
 from torch import Tensor, nn
 
 from auditkit.checks import output_table
-from auditkit.engine.kfac import Factors, Moments, Sums
-from auditkit.engine.layers import Dense, Part
+from auditkit.engine.gathering import Gathered
+from auditkit.engine.kfac import Factors, Moments
+from auditkit.engine.layers import Dense
 from auditkit.engine.outputs import shares_of
-from auditkit.engine.passes import Function, Weights, at_least_single
+from auditkit.engine.passes import Function, Weights
 from auditkit.engine.per_example import Reader
 from auditkit.engine.probes import SAMPLE, Probes, make_probes
-from auditkit.engine.uses import block_of
-from auditkit.gradients import gradient
 from auditkit.pool import Pool
 from auditkit.progress import SILENT, Progress
 from auditkit.subject import Task
@@ -133,47 +132,13 @@ def estimate(
     )
     reader = Reader(model, steady_function(task), pool, device=device)
     dense = {} if kind == "diagonal" else _factored(reader)
-    sums = {name: Sums() for name in dense}
-    squares: dict[Part, Tensor] = {
-        part: torch.zeros(()) for part in reader.layers if part not in dense.values()
-    }
-    rest = None if reader.rest is None else _Signed(reader.rest, len(probes), seed)
-
-    def run(where: slice) -> tuple[dict[str, Sums], dict[Part, Tensor], dict[int, Tensor]]:
-        batch = probes.pairs(where)
-        uses = reader.read(probes.function, batch).uses
-        factored: dict[str, Sums] = {}
-        own_squares: dict[Part, Tensor] = {}
-        for layer, own in uses.items():
-            if layer.name in dense:
-                factored[layer.name] = Sums.of(dense[layer.name], own)
-            else:
-                own_squares[layer] = block_of(layer, own).squares()
-        signed = {} if rest is None else rest.of(probes.function, model, batch, where)
-        return factored, own_squares, signed
-
-    with progress.step("estimating the curvature", len(probes)) as step:
-        for where, (found_sums, found_squares, signed) in probes.over(run):
-            for name, own in found_sums.items():
-                sums[name].add(own)
-            for part, square in found_squares.items():
-                squares[part] = squares[part] + square
-            if rest is not None:
-                rest.add(signed)
-            step.advance(where.stop - where.start)
-    found = {name: own.factors(examples=len(probes)) for name, own in sums.items()}
-    factors = {name: own for name, own in found.items() if own is not None}
+    gathered = Gathered(reader, probes, dense, seed=seed)
+    for found in probes.over(gathered.read, doing="estimating the curvature", progress=progress):
+        gathered.add(found)
+    factors = gathered.factors()
     if kind == "ekfac":
         factors = _mended(factors, reader, probes, progress=progress)
-    diagonal: dict[str, Tensor] = {}
-    whole: dict[Part, Tensor] = {**squares}
-    if rest is not None:
-        whole[rest.part] = rest.squares()
-    for own_part, total in whole.items():
-        size = sum(shape.numel() for shape in own_part.weights.values())
-        row = (total / len(probes)).expand(1, size)
-        diagonal |= {name: own[0] for name, own in own_part.unpack(row).items()}
-    return Curvature(diagonal, {name: dense[name] for name in factors}, factors)
+    return Curvature(gathered.diagonal(), {name: dense[name] for name in factors}, factors)
 
 
 def steady_function(task: Task) -> Function:
@@ -211,60 +176,6 @@ def _factored(reader: Reader) -> dict[str, Dense]:
     }
 
 
-class _Signed:
-    """Estimates summed squares of a part's gradients per example from the gradients of sums.
-
-    Each example's gradient gets a random sign, so the cross terms between the examples of a sum
-    vanish in expectation (Liu et al. 2023, Sophia, section 2.3). Which examples are summed is
-    fixed, whatever the batches are.
-
-    Args:
-        part: the parameters.
-        count: how many examples there are in all.
-        seed: for the signs.
-    """
-
-    _SUMMED = 32
-
-    def __init__(self, part: Part, count: int, seed: int) -> None:
-        self.part = part
-        generator = torch.Generator().manual_seed(seed)
-        self._signs = 2 * torch.randint(0, 2, (count,), generator=generator) - 1
-        self._group, self._open = 0, torch.zeros(())
-        self._squares = torch.zeros(())
-
-    def of(
-        self, function: Function, model: nn.Module, batch: Batch, where: slice
-    ) -> dict[int, Tensor]:
-        """Sums of the batch's signed gradients, [size], by the number of the sum they belong to."""
-        numbers = torch.arange(where.start, where.stop) // self._SUMMED
-        found = {}
-        for number in range(int(numbers[0]), int(numbers[-1]) + 1):  # mostly one
-            values = function(model, batch)
-            signs = (self._signs[where] * (numbers == number)).to(values.device)
-            slopes = gradient((values * signs).sum(), model)
-            own = {
-                name: slopes[name].to_dense() if name in slopes else torch.zeros_like(weight)
-                for name, weight in model.named_parameters()
-                if name in self.part.weights
-            }
-            packed = self.part.pack({name: slope[None] for name, slope in own.items()})[0]
-            found[number] = packed.to(at_least_single(packed.dtype))
-        return found
-
-    def add(self, sums: Mapping[int, Tensor]) -> None:
-        """Take in sums of a batch, in order."""
-        for number, own in sums.items():
-            if number != self._group:
-                self._squares = self._squares + self._open.square()
-                self._group, self._open = number, torch.zeros(())
-            self._open = self._open + own
-
-    def squares(self) -> Tensor:
-        """The estimate, [size]."""
-        return self._squares + self._open.square()
-
-
 def _mended(
     factors: Mapping[str, Factors], reader: Reader, probes: Probes, *, progress: Progress
 ) -> dict[str, Factors]:
@@ -279,9 +190,7 @@ def _mended(
             if isinstance(layer, Dense) and layer.name in factors
         }
 
-    with progress.step("measuring second moments", len(probes)) as step:
-        for where, found in probes.over(run):
-            for name, own in found.items():
-                moments.add(name, own)
-            step.advance(where.stop - where.start)
+    for found in probes.over(run, doing="measuring second moments", progress=progress):
+        for name, own in found.items():
+            moments.add(name, own)
     return moments.mended(examples=len(probes))

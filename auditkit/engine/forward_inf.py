@@ -21,29 +21,28 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from auditkit.choices import check_choice, check_number
+from auditkit.choices import check_choice
 from auditkit.devices import check_device
-from auditkit.engine.advice import Advice
 from auditkit.engine.asking import Asking
-from auditkit.engine.calibration import check_sign, self_check
+from auditkit.engine.calibration import check_sign, failure, self_check
 from auditkit.engine.collecting import Strongest, Whole
 from auditkit.engine.cost import Cost
 from auditkit.engine.factors import FactorStore
 from auditkit.engine.holdout import hold_out
 from auditkit.engine.models import Models
 from auditkit.engine.passes import LocalExecutor
-from auditkit.engine.preconditioner import Choice
+from auditkit.engine.preconditioner import Choice, check_damping
+from auditkit.engine.prepared import Prepared
 from auditkit.engine.readings import evaluate, features
 from auditkit.engine.replay import ReplaySettings
 from auditkit.engine.response import Response
-from auditkit.engine.scoring import Scoring, grouped
+from auditkit.engine.scoring import Scoring
 from auditkit.engine.sides import (
     Measure,
     Pull,
@@ -54,6 +53,7 @@ from auditkit.engine.sides import (
 )
 from auditkit.engine.trials import Trials
 from auditkit.engine.update import UpdateSettings
+from auditkit.engine.updates import grouped
 from auditkit.errors import SettingError
 from auditkit.gradients import differentiable
 from auditkit.pool import Pool
@@ -62,9 +62,6 @@ from auditkit.results import SelfCheck
 from auditkit.scores import DocumentScores, Evaluation, Floats, Holdout, Planter, Ranking, Scores
 from auditkit.seeds import seeded
 from auditkit.subject import Recipe, Task
-
-_Prepared = WeakKeyDictionary[Pool, Pool]
-"""What a task made of pools."""
 
 
 class ForwardINF:
@@ -83,7 +80,9 @@ class ForwardINF:
         recipe: how the model was trained; for `holdout`, and its weight decay for the curvature.
         fresh: gives a newly initialized model; by default every layer's `reset_parameters`.
         pretrained: the weights training began from; what `holdout` shrinks toward if given.
-        preconditioner: `auto` is `ggn` where the model is small enough and `ekfac` elsewhere.
+        preconditioner: `auto` is `ggn` where the model is small enough; elsewhere it is `kfac` for
+            losses that are means over draws of noise, as of diffusion models, and `ekfac` for all
+            others.
         measure: what the query asks about; `auto` is the task's own measure.
         train_measure: what is read off the training examples; `auto` is the loss, since the loss is
             what they pulled the weights by. `tokens`: the largest change of the margin of a
@@ -146,12 +145,11 @@ class ForwardINF:
         progress: Progress = SILENT,
         warn: Callable[[str], None] | None = None,
     ) -> None:
-        _check_damping(damping)
+        check_damping(damping)
         check_choice("preconditioner", preconditioner, Choice)
         check_device(device)
         self.task, self.device = task, torch.device(device)
-        self._given, self._prepared = train, (_Prepared(), _Prepared())
-        self.train = self._own(train)
+        self._pools = Prepared(task, train, device=self.device)
         self.recipe = recipe or Recipe()
         self.seed = seed
         self._fresh, self._pretrained = fresh, pretrained
@@ -187,6 +185,11 @@ class ForwardINF:
             relative=relative,
         )
         self._scoring = self._scoring_of(self._sides)
+
+    @property
+    def train(self) -> Pool:
+        """The train pool as the task has it measured."""
+        return self._pools.train
 
     @classmethod
     def published(
@@ -240,7 +243,8 @@ class ForwardINF:
             TaskError: the model cannot be run on the first query or example.
             NonFiniteScoreError: an update went so far that a score is no number.
         """
-        queries, pool, rows = self._asked(queries), self._own(pool), grouped(queries, groups)
+        queries, pool = self._pools.both(queries, pool)
+        rows = grouped(queries, groups)
         whole = Whole(tuple(rows), pool.ids, measure=self._sides.train_name)
         for tile in self._asking.tiles(self._scoring, queries, rows, pool):
             whole.add(tile.rows, tile.values, tile.steps)
@@ -259,7 +263,8 @@ class ForwardINF:
         Scores come in tiles and are never held whole, so queries and pool may be as large as they
         are; what is said of each training example (`Ranking.mean` and so on) counts all of them.
         """
-        queries, pool, rows = self._asked(queries), self._own(pool), grouped(queries, groups)
+        queries, pool = self._pools.both(queries, pool)
+        rows = grouped(queries, groups)
         strongest = Strongest(tuple(rows), pool.ids, k=k, measure=self._sides.train_name)
         for tile in self._asking.tiles(self._scoring, queries, rows, pool):
             strongest.add(tile.rows, tile.values, tile.steps)
@@ -291,7 +296,7 @@ class ForwardINF:
         """
         other = copy.copy(self)
         if damping is not None:
-            _check_damping(damping)
+            check_damping(damping)
             other._models = self._models.damped(damping)
         if task is not None and task is not self.task:
             other._take(task)
@@ -314,18 +319,19 @@ class ForwardINF:
         preconditioner: Choice = "auto",
         *,
         parameters: str | None = None,
-        damping: float = 1.0,
+        damping: float | None = None,
     ) -> ForwardINF:
         """An engine on the same models, with another preconditioner or other parameters that move.
 
-        What is measured has its defaults; `configured` changes that in turn. The models themselves
-        are shared; the curvature is estimated anew when scores are first asked for.
+        Rise and damping are this engine's own where they are left out; anything else of what is
+        measured has its default, and `configured` changes that in turn. The models themselves are
+        shared; the curvature is estimated anew when scores are first asked for.
 
         Raises:
             SettingError: an unknown preconditioner, or a number out of its range.
         """
-        if damping != 0:
-            check_number("damping", damping)
+        if damping is not None:
+            check_damping(damping)
         check_choice("preconditioner", preconditioner, Choice)
         other = copy.copy(self)
         other._models = self._models.moving_others(parameters, preconditioner, damping=damping)
@@ -339,7 +345,7 @@ class ForwardINF:
         Raises:
             NonFiniteLossError: a loss is NaN or infinite.
         """
-        pool = self._own(pool)
+        pool = self._pools.scored(pool)
         with seeded(self.seed):
             return evaluate(self.task, self._models.trained, pool, self._executor)
 
@@ -349,7 +355,7 @@ class ForwardINF:
         Raises:
             TaskError: the model runs no linear layer.
         """
-        pool = self._own(pool)
+        pool = self._pools.scored(pool)
         with seeded(self.seed):
             return features(self.task, self._models.trained, pool, self._executor)
 
@@ -371,13 +377,11 @@ class ForwardINF:
         """
         if not self._sides.by_token:
             raise SettingError('Scores of documents need an engine with train_measure="tokens".')
-        queries, pool, rows = self._asked(queries), self._own(pool), grouped(queries, groups)
+        queries, pool = self._pools.both(queries, pool)
+        rows = grouped(queries, groups)
         wholes = [Whole(tuple(rows), pool.ids, measure=name) for name in ("tokens", "loss")]
-        with seeded(self.seed), differentiable():
-            self._asking.tried(self._sides, queries, pool)
-            self._scoring.advice = Advice()
+        with self._asking.about(self._scoring, queries, pool, rows=len(rows)):
             values, steps = self._scoring.documents(queries, list(rows.values()), pool)
-        self._asking.told(self._scoring, len(rows))
         for place, whole in enumerate(wholes):
             whole.add(slice(0, len(rows)), values[:, :, place], steps)
         return DocumentScores(*(whole.scores() for whole in wholes))
@@ -395,15 +399,14 @@ class ForwardINF:
         """
         if not self._sides.by_token:
             raise SettingError('Changes of tokens need an engine with train_measure="tokens".')
-        queries, pool = self._asked(queries), self._own(pool)
-        with seeded(self.seed), differentiable():
-            self._asking.tried(self._sides, queries, pool)
+        queries, pool = self._pools.both(queries, pool)
+        with self._asking.about(self._scoring, queries, pool, rows=1):
             return self._scoring.token_changes(queries, np.arange(len(queries)), pool)
 
     def cost(self, queries: int, pool: Pool | None = None) -> Cost:
         """What scores of so many queries will cost, in plain inference passes over the pool."""
         with differentiable():
-            return self._scoring.cost(self._own(pool), rows=queries)
+            return self._scoring.cost(self._pools.scored(pool), rows=queries)
 
     @property
     def preconditioner(self) -> str | None:
@@ -448,7 +451,7 @@ class ForwardINF:
             return hold_out(
                 self.task,
                 self._models,
-                self._own(pool),
+                self._pools.scored(pool),
                 folds=folds,
                 epochs=epochs,
                 repeats=repeats,
@@ -467,9 +470,9 @@ class ForwardINF:
         """Training examples as queries: how often their own score is highest among candidates.
 
         Both sides are measured by what the query side asks about, so that a training example that
-        the model knows by heart still answers to its own query. A gate, not an objective: scores
-        that fail it are not worth reading, scores that pass may still be poor. A failure is told
-        to `warn`.
+        the model knows by heart still answers to its own query; where tokens are read, candidates
+        come by `DocumentScores.both`. A gate, not an objective: scores that fail it are not worth
+        reading, scores that pass may still be poor. A failure is told to `warn`.
 
         Raises:
             SignError: unlearning a class helps that class, so the signs cannot be right.
@@ -478,22 +481,17 @@ class ForwardINF:
         scoring = self._scoring_of(sides)
 
         def values(asked: Pool, pool: Pool, groups: Sequence[str] | None = None) -> Floats:
-            asked, pool, rows = self._asked(asked), self._own(pool), grouped(asked, groups)
-            return np.concatenate(
-                [
-                    tile.values
-                    for tile in self._asking.tiles(scoring, asked, rows, pool, advise=False)
-                ]
-            ).astype(np.float32)
+            asked, pool = self._pools.both(asked, pool)
+            tiles = self._asking.tiles(scoring, asked, grouped(asked, groups), pool, advise=False)
+            return np.concatenate([tile.values for tile in tiles]).astype(np.float32)
 
-        result = self_check(values, self._given, queries, candidates, seed=self.seed)
+        def both(asked: Pool, pool: Pool, groups: Sequence[str] | None = None) -> Floats:
+            return self.documents(asked, pool, groups=groups).both.values
+
+        found_by = both if sides.by_token else values
+        result = self_check(found_by, self._pools.given, queries, candidates, seed=self.seed)
         check_sign(values, self.task, self._models.trained, self.train, candidates, seed=self.seed)
-        if not result.passed and self._warn is not None:
-            self._warn(
-                f"The self-check failed: {result.top1:.0%} of {result.queries} training examples "
-                "find themselves first. Scores of single examples are not to be trusted here; try "
-                "another measure, a smaller damping or a smaller rise."
-            )
+        self._asking.tell(failure(result))
         return result
 
     def _asks(self, task: Task) -> Asking:
@@ -512,27 +510,9 @@ class ForwardINF:
                 f"The task given ({type(task).__name__}) has another model than the engine's: "
                 "curvature and weights cannot be shared, so make an engine of its own for it."
             )
-        self.task, self._prepared, self._pulls = task, (_Prepared(), _Prepared()), []
-        self.train = self._own(self._given)
+        self.task, self._pulls = task, []
+        self._pools = Prepared(task, self._pools.given, device=self.device)
         self._asking = self._asks(task)
-
-    def _own(self, pool: Pool | None) -> Pool:
-        """The pool as the task has training examples measured; the train pool for None."""
-        return self.train if pool is None else self._made(pool, asked=False)
-
-    def _asked(self, queries: Pool) -> Pool:
-        """The same of queries, whose random numbers are others."""
-        return self._made(queries, asked=True)
-
-    def _made(self, pool: Pool, *, asked: bool) -> Pool:
-        """What the task makes of a pool, made once."""
-        kept = self._prepared[asked]
-        if pool not in kept:
-            found = self.task.prepared(pool, device=self.device, asked=asked)
-            if found is pool:  # not kept, or it would be so for good
-                return pool
-            kept[pool] = found
-        return kept[pool]
 
     def _pull(self, pool: Pool) -> Tensor:
         """What each training example weighs, out of one holdout that is kept."""
@@ -555,8 +535,3 @@ class ForwardINF:
             progress=self._progress,
             seed=self.seed,
         )
-
-
-def _check_damping(damping: float) -> None:
-    if damping != 0:
-        check_number("damping", damping)

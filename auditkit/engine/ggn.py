@@ -126,12 +126,13 @@ def gauss_newton(
     probes = rows_as_probes(
         task, pool, rows, batch_size=min(_BATCH, batch_size or _BATCH), device=device
     )
-    with progress.step("reading the curvature's rows", len(rows)) as step:
-        read = probes.over(lambda where: reader.blocks(probes.function, probes.pairs(where))[1])
-        for where, blocks in read:
-            for part, block in blocks.items():
-                found[part].append(block)
-            step.advance(where.stop - where.start)
+    for blocks in probes.over(
+        lambda where: reader.blocks(probes.function, probes.pairs(where))[1],
+        doing="reading the curvature's rows",
+        progress=progress,
+    ):
+        for part, block in blocks.items():
+            found[part].append(block)
     joint = {part: joined(blocks) for part, blocks in found.items() if blocks}
     gram = torch.stack([block.inner(block).double() for block in joint.values()]).sum(dim=0)
     return GaussNewton(tuple(reader.parts), joint, gram, rows.share)

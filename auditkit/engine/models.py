@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -29,7 +31,7 @@ class Weighed:
     Attributes:
         place: 0 for the model, then the checkpoints' order.
         model: a private copy of which only what is to move is trainable.
-        weight: not negative.
+        weight: not negative; those of all of them sum to 1.
     """
 
     place: int
@@ -113,12 +115,24 @@ class Models:
         for place, (model, share) in enumerate(zip(self, self._shares, strict=True)):
             yield Weighed(place, only_moving(model, self._moving), share)
 
+    def averaged(self, of: Callable[[Weighed], Sequence[Tensor]]) -> list[npt.NDArray[np.float64]]:
+        """The mean over all of them, by their weights, of each of the tensors that `of` gives."""
+        found: list[Tensor] = []
+        for one in self.weighed():
+            own = [one.weight * part.double() for part in of(one)]
+            found = [a + b for a, b in zip(found, own, strict=True)] if found else own
+        return [mean.numpy() for mean in found]
+
     def moving_others(
-        self, moving: str | None, preconditioner: Choice, *, damping: float
+        self, moving: str | None, preconditioner: Choice, *, damping: float | None
     ) -> Models:
-        """The same models, of which other parameters move, by another preconditioner."""
+        """The same models, of which other parameters move, by another preconditioner.
+
+        The damping stays for None.
+        """
         other = copy.copy(self)
-        other._moving, other._choice, other._damping = moving, preconditioner, damping
+        other._moving, other._choice = moving, preconditioner
+        other._damping = self._damping if damping is None else damping
         other._chosen, other._undamped = {}, {}
         other.__dict__.pop("moving", None)  # counted anew
         return other
@@ -169,6 +183,7 @@ class Models:
 
 
 def _checked(shares: Sequence[float] | None, models: int) -> tuple[float, ...]:
+    """The weights of the models, which sum to 1."""
     found = (1.0,) * models if shares is None else tuple(shares)
     fits = all(0 <= share < math.inf for share in found) and any(found)
     if len(found) != models or not fits:
@@ -176,4 +191,4 @@ def _checked(shares: Sequence[float] | None, models: int) -> tuple[float, ...]:
             f"checkpoint_weights is {shares}: expected {models} numbers, for the model and each "
             "checkpoint, none negative and not all zero."
         )
-    return found
+    return tuple(share / sum(found) for share in found)

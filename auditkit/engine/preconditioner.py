@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias
 import torch
 from torch import nn
 
+from auditkit.choices import check_number
 from auditkit.engine.cg import conjugate_gradients
 from auditkit.engine.curvature import (
     Curvature,
@@ -77,6 +78,16 @@ class Undamped:
     def chosen(self, *, damping: float = 1.0, weight_decay: float = 0.0) -> Chosen:
         """The preconditioner."""
         return Chosen(self.kind, self.reason, self.damped(damping, weight_decay))
+
+
+def check_damping(damping: float) -> None:
+    """Refuse a damping that is no finite number, or below zero; zero is none at all.
+
+    Raises:
+        SettingError: one of these.
+    """
+    if damping != 0:
+        check_number("damping", damping)
 
 
 def make_preconditioner(

@@ -74,9 +74,12 @@ class Probes:
     def __len__(self) -> int:
         return len(self.positions)
 
-    def over(self, run: Callable[[slice], T]) -> Iterator[tuple[slice, T]]:
+    def over(self, run: Callable[[slice], T], *, doing: str, progress: Progress) -> Iterator[T]:
         """What `run` gives for one batch after another; smaller ones where memory runs out."""
-        return Batching(self.batch_size).over(len(self), run)
+        with progress.step(doing, len(self)) as step:
+            for where, found in Batching(self.batch_size).over(len(self), run):
+                yield found
+                step.advance(where.stop - where.start)
 
     def pairs(self, where: slice) -> Batch:
         """Some of the pairs as one batch; the same each time."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -20,14 +21,13 @@ from auditkit.engine.advice import Advice
 from auditkit.engine.cost import Cost, cost
 from auditkit.engine.models import Models, Weighed
 from auditkit.engine.output_response import output_changes
-from auditkit.engine.passes import LocalExecutor
+from auditkit.engine.passes import LocalExecutor, Weights
 from auditkit.engine.per_example import Reader
 from auditkit.engine.products import own_products, products, query_directions
 from auditkit.engine.response import Response, Responses
 from auditkit.engine.sides import Sides
 from auditkit.engine.token_response import TokenResponses
 from auditkit.engine.updates import Updates
-from auditkit.errors import SettingError
 from auditkit.pool import Pool, Positions
 from auditkit.progress import Progress
 from auditkit.subject import Task
@@ -98,31 +98,55 @@ class Scoring:
         with self._progress.step("scoring queries", len(rows)) as step:
             for where in self._blocks(way, len(rows), pool):
                 block = list(rows[where])
-                values = np.zeros((len(block), len(pool)), dtype=np.float64)
-                steps = np.zeros(len(block), dtype=np.float64)
-                total = 0.0
-                for one in self.models.weighed():
-                    found, moved = self._scores(way, one, queries, block, pool)
-                    if self.sides.relative:
-                        found = found / self._norms(one, pool)
-                    values += one.weight * found.double().numpy()
-                    steps += one.weight * np.array(moved)
-                    total += one.weight
-                values *= 1 / total if pull is None else pull / total
-                yield Tile(where, values, steps / total)
+                values, steps = self.models.averaged(
+                    partial(self._scores, way=way, queries=queries, rows=block, pool=pool)
+                )
+                if pull is not None:
+                    values *= pull
+                yield Tile(where, values, steps)
                 step.advance(len(block))
+
+    def documents(
+        self, queries: Pool, rows: Sequence[Positions], pool: Pool
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Of each row, the largest change of a document's token and that of its mean loss.
+
+        Returns:
+            float64 [row, document, 2] in units of influence, and the steps, float64 [row].
+        """
+        values, steps = np.zeros((len(rows), len(pool), 2)), np.zeros(len(rows))
+        with self._progress.step("scoring queries", len(rows)) as step:
+            for where in self._blocks("finite", len(rows), pool):
+                block = list(rows[where])
+                changes, steps[where] = self.models.averaged(
+                    partial(self._by_documents, queries=queries, rows=block, pool=pool)
+                )
+                values[where] = changes / len(self.train)
+                step.advance(len(block))
+        return values, steps
+
+    def token_changes(
+        self, queries: Pool, row: Positions, pool: Pool
+    ) -> list[npt.NDArray[np.float64]]:
+        """The change of each token of each document for one row, averaged over the models."""
+
+        def changes(one: Weighed) -> list[Tensor]:
+            weights, steps = self._moved(one, queries, [row])
+            responses, base = self._tokens(one, pool)
+            found = responses.changes(weights[0], base)
+            return [own.double() / (steps[0] * len(self.train)) for own in found]
+
+        return self.models.averaged(changes)
 
     def cost(self, pool: Pool, *, rows: int) -> Cost:
         """What scores of so many rows will cost, in inference passes over the pool."""
-        first = next(self.models.weighed())
-        moving = sum(weight.numel() for weight in first.moving.values())
         return cost(
             self.sides.train,
-            first.model,
+            self.models.trained,
             pool,
             rows=rows,
             blocks=len(list(self._blocks("products", rows, pool))),
-            moving=moving,
+            moving=self.models.moving,
             models=len(self.models),
         )
 
@@ -140,15 +164,25 @@ class Scoring:
             yield slice(start, min(start + at_once, count))
 
     def _scores(
-        self, way: Response, one: Weighed, queries: Pool, rows: list[Positions], pool: Pool
-    ) -> tuple[Tensor, list[float]]:
-        """Scores [row, example] under one model, in units of influence, and its steps."""
+        self, one: Weighed, *, way: Response, queries: Pool, rows: list[Positions], pool: Pool
+    ) -> tuple[Tensor, Tensor]:
+        """Scores [row, example] under one model, in units of influence, and its steps [row]."""
         if way == "products":
-            return self._by_products(one, queries, rows, pool)
-        if self.sides.by_token:
-            return self._by_tokens(one, queries, rows, pool)
-        if self.sides.by_outputs:
-            return self._by_outputs(one, queries, rows, pool)
+            found, steps = self._by_products(one, queries, rows, pool)
+        elif self.sides.by_token:
+            both, steps = self._by_documents(one, queries, rows, pool)
+            found = both[:, :, 0]
+        elif self.sides.by_outputs:
+            found, steps = self._by_outputs(one, queries, rows, pool)
+        else:
+            found, steps = self._by_measure(one, queries, rows, pool, finite=way == "finite")
+        found = found / len(self.train)
+        return found / self._norms(one, pool) if self.sides.relative else found, steps
+
+    def _by_measure(
+        self, one: Weighed, queries: Pool, rows: list[Positions], pool: Pool, *, finite: bool
+    ) -> tuple[Tensor, Tensor]:
+        """By finite differences of the measure, or by its derivative along the direction."""
         responses = Responses(
             self.sides.train,
             one.model,
@@ -158,91 +192,37 @@ class Scoring:
             device=self._executor.device,
             what=self.sides.train_name,
         )
-        base = self._base(responses, one, pool) if way == "finite" else None
-        updates = self._updates.of(one, queries, rows, length=way == "finite", advice=self.advice)
-        if base is None:
-            found, steps = responses.tangents([own.direction for own in updates]), [0.0] * len(rows)
+        if finite:
+            base = self._base(responses, one, pool)
+            weights, steps = self._moved(one, queries, rows)
+            found = (responses.moved(weights).double() - base.double()) / steps[:, None]
         else:
-            steps = [own.step for own in updates]
-            moved = responses.moved([own.moved(one.model) for own in updates])
-            lengths = torch.tensor(steps, dtype=torch.float64)
-            found = (moved.double() - base.double()) / lengths[:, None]
+            updates = self._updates.of(one, queries, rows, length=False, advice=self.advice)
+            found, steps = responses.tangents([own.direction for own in updates]), _unmoved(rows)
         self.advice.differenced |= not responses.forward_mode
         self.advice.whole |= responses.untraced
-        return found / len(self.train), steps
+        return found, steps
 
-    def documents(
-        self, queries: Pool, rows: Sequence[Positions], pool: Pool
-    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """Of each row, the largest change of a document's token and that of its mean loss.
-
-        Returns:
-            float64 [row, document, 2] in units of influence, and the steps, float64 [row].
-        """
-        values, steps = np.zeros((len(rows), len(pool), 2)), np.zeros(len(rows))
-        total = sum(one.weight for one in self.models.weighed())
-        with self._progress.step("scoring queries", len(rows)) as step:
-            for where in self._blocks("finite", len(rows), pool):
-                for one in self.models.weighed():
-                    updates = self._updates.of(
-                        one, queries, list(rows[where]), length=True, advice=self.advice
-                    )
-                    responses, base = self._tokens(one, pool)
-                    moved = responses.both([own.moved(one.model) for own in updates], base)
-                    lengths = np.array([own.step for own in updates])
-                    scale = one.weight / total / len(self.train)
-                    values[where] += scale * moved.double().numpy() / lengths[:, None, None]
-                    steps[where] += one.weight / total * lengths
-                step.advance(where.stop - where.start)
-        return values, steps
-
-    def token_changes(
-        self, queries: Pool, row: Positions, pool: Pool
-    ) -> list[npt.NDArray[np.float64]]:
-        """The change of each token of each document for one row, averaged over the models."""
-        found: list[npt.NDArray[np.float64]] = []
-        total = 0.0
-        for one in self.models.weighed():
-            [update] = self._updates.of(one, queries, [row], length=True, advice=self.advice)
-            responses, base = self._tokens(one, pool)
-            changes = responses.changes(update.moved(one.model), base)
-            scale = one.weight / (update.step * len(self.train))
-            scaled = [scale * own.double().numpy() for own in changes]
-            found = [a + b for a, b in zip(found, scaled, strict=True)] if found else scaled
-            total += one.weight
-        return [own / total for own in found]
-
-    def _by_tokens(
+    def _by_documents(
         self, one: Weighed, queries: Pool, rows: list[Positions], pool: Pool
-    ) -> tuple[Tensor, list[float]]:
+    ) -> tuple[Tensor, Tensor]:
+        """By each document's token that changes most, and by its mean loss: [row, document, 2]."""
         responses, base = self._tokens(one, pool)
-        updates = self._updates.of(one, queries, rows, length=True, advice=self.advice)
-        moved = responses.largest([own.moved(one.model) for own in updates], base)
-        steps = [own.step for own in updates]
-        lengths = torch.tensor(steps, dtype=torch.float64)
-        return moved.double() / lengths[:, None] / len(self.train), steps
+        weights, steps = self._moved(one, queries, rows)
+        return responses.both(weights, base).double() / steps[:, None, None], steps
 
     def _by_outputs(
         self, one: Weighed, queries: Pool, rows: list[Positions], pool: Pool
-    ) -> tuple[Tensor, list[float]]:
-        updates = self._updates.of(one, queries, rows, length=True, advice=self.advice)
-        weights = [own.moved(one.model) for own in updates]
+    ) -> tuple[Tensor, Tensor]:
+        """By the mean square of how far outputs move, so by the square of the step."""
+        weights, steps = self._moved(one, queries, rows)
         found = output_changes(self.task, one.model, pool, weights, executor=self._executor)
-        steps = [own.step for own in updates]
-        lengths = torch.tensor(steps, dtype=torch.float64)
-        return found.double() / lengths[:, None].square() / len(self.train), steps
-
-    def _tokens(self, one: Weighed, pool: Pool) -> tuple[TokenResponses, list[Tensor]]:
-        """What measures tokens under one model, and their unmoved measures, taken once."""
-        responses = TokenResponses(self.task, one.model, pool, executor=self._executor)
-        kept = self._token_bases.setdefault(pool, {})
-        if one.place not in kept:
-            kept[one.place] = responses.base()
-        return responses, kept[one.place]
+        return found.double() / steps[:, None].square(), steps
 
     def _by_products(
         self, one: Weighed, queries: Pool, rows: list[Positions], pool: Pool
-    ) -> tuple[Tensor, list[float]]:
+    ) -> tuple[Tensor, Tensor]:
+        """By gradients per example times all directions."""
         device = self._executor.device
         reader = Reader(one.model, self.sides.train, pool, device=device)
         directions = query_directions(
@@ -255,7 +235,23 @@ class Scoring:
             batch_size=self._executor.batch_size,
         )
         found = products(self.sides.train, reader, pool, directions, executor=self._executor)
-        return found / len(self.train), [0.0] * len(rows)
+        return found, _unmoved(rows)
+
+    def _moved(
+        self, one: Weighed, queries: Pool, rows: list[Positions]
+    ) -> tuple[list[Weights], Tensor]:
+        """The moved weights of each row, and how far they moved, float64 [row]."""
+        updates = self._updates.of(one, queries, rows, length=True, advice=self.advice)
+        steps = torch.tensor([own.step for own in updates], dtype=torch.float64)
+        return [own.moved(one.model) for own in updates], steps
+
+    def _tokens(self, one: Weighed, pool: Pool) -> tuple[TokenResponses, list[Tensor]]:
+        """What measures tokens under one model, and their unmoved measures, taken once."""
+        responses = TokenResponses(self.task, one.model, pool, executor=self._executor)
+        kept = self._token_bases.setdefault(pool, {})
+        if one.place not in kept:
+            kept[one.place] = responses.base()
+        return responses, kept[one.place]
 
     def _base(self, responses: Responses, one: Weighed, pool: Pool) -> Tensor:
         """The unmoved measure of the pool, taken once per model."""
@@ -285,16 +281,6 @@ class Scoring:
         return torch.where(kept[one.place] > 0, kept[one.place], torch.ones(()))
 
 
-def grouped(queries: Pool, groups: Sequence[str] | None) -> dict[str, Positions]:
-    """Positions of the queries by row: their own ids, or the groups' names.
-
-    Raises:
-        SettingError: more or fewer names than queries.
-    """
-    names = queries.ids if groups is None else groups
-    if len(names) != len(queries):
-        raise SettingError(f"There are {len(names)} group names for {len(queries)} queries.")
-    rows: dict[str, list[int]] = {}
-    for position, name in enumerate(names):
-        rows.setdefault(name, []).append(position)
-    return {name: np.array(places, dtype=np.int64) for name, places in rows.items()}
+def _unmoved(rows: Sequence[Positions]) -> Tensor:
+    """The steps where no weights are moved, [row]."""
+    return torch.zeros(len(rows), dtype=torch.float64)

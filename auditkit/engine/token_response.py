@@ -59,17 +59,6 @@ class TokenResponses:
             self._executor.each(self._pool, run, doing="measuring the tokens")
         return [found[position] for position in range(len(self._pool))]
 
-    def largest(self, weights: Sequence[Weights], base: Sequence[Tensor]) -> Tensor:
-        """The largest change of a token of each document under each of some weights, [q, doc]."""
-
-        def run(batch: Batch, where: Positions) -> Tensor:
-            before = torch.cat([base[int(position)] for position in where])
-            found = [self._largest(batch, where, moved, before) for moved in weights]
-            return torch.stack(found, dim=1)
-
-        with torch.no_grad():
-            return self._executor.each(self._pool, run, doing="measuring the tokens").T
-
     def both(self, weights: Sequence[Weights], base: Sequence[Tensor]) -> Tensor:
         """The largest change of a token, and the change of the mean loss, [q, doc, 2].
 
@@ -106,12 +95,6 @@ class TokenResponses:
         with torch.no_grad():
             self._executor.each(self._pool, run, doing="measuring the tokens")
         return [found[position] for position in range(len(self._pool))]
-
-    def _largest(self, batch: Batch, where: Positions, weights: Weights, before: Tensor) -> Tensor:
-        """The largest change in each document, [batch]; before: of all counted tokens in a row."""
-        moved, counted = self._measured(batch, where, weights)
-        least = torch.full_like(moved, -torch.inf)
-        return least.masked_scatter(counted, moved[counted] - before).amax(dim=1)
 
     def _changes(
         self, batch: Batch, where: Positions, weights: Weights, base: Sequence[Tensor]

@@ -1,7 +1,8 @@
-"""Updates of many queries: their directions at once, then the step of each."""
+"""Updates of many queries: which have one together, their directions at once, each one's step."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -14,6 +15,7 @@ from auditkit.engine.sides import Sides
 from auditkit.engine.sphere import away
 from auditkit.engine.units import unit_of_rises
 from auditkit.engine.update import Query, Update, make_update
+from auditkit.errors import SettingError
 from auditkit.pool import Pool, Positions
 from auditkit.seeds import stream
 from auditkit.subject import Task
@@ -107,3 +109,18 @@ class Updates:
             self._executor,
             self._executor.device,
         )
+
+
+def grouped(queries: Pool, groups: Sequence[str] | None) -> dict[str, Positions]:
+    """Positions of the queries that have one update, by its name: the query's id, or the group's.
+
+    Raises:
+        SettingError: more or fewer names than queries.
+    """
+    names = queries.ids if groups is None else groups
+    if len(names) != len(queries):
+        raise SettingError(f"There are {len(names)} group names for {len(queries)} queries.")
+    rows: dict[str, list[int]] = {}
+    for position, name in enumerate(names):
+        rows.setdefault(name, []).append(position)
+    return {name: np.array(places, dtype=np.int64) for name, places in rows.items()}

@@ -24,6 +24,7 @@ from auditkit.progress import SILENT, Progress
 from auditkit.sources.folders import IMAGE_SUFFIXES
 from auditkit.sources.frames import TABLE_SUFFIXES
 from auditkit.sources.objects import is_object_reference, load_object
+from auditkit.sources.weights import PICKLES
 
 if TYPE_CHECKING:
     from auditkit.hookspecs import SourceOptions
@@ -31,18 +32,32 @@ if TYPE_CHECKING:
 
 __all__ = ["load"]
 
-_UNSAFE_SUFFIXES = (".pkl", ".pickle", ".joblib", ".dill", ".pt", ".pth", ".bin", ".ckpt")
 _ARRAY_SUFFIXES = (".npy", ".npz")
 
-_FLAGS = {"checkpoint": "model", "generated": "query", "condition": "class"}
+_CALLED = {
+    "evaluation": "A second path",
+    "checkpoint": "--model",
+    "generated": "--query",
+    "condition": "--class",
+}
 """Options that are called otherwise on the command line."""
 
-_ALL_OPTIONS = ("label", "id", "text", "drop", "embeddings", "trusted", "evaluation")
-_DIFFUSION_OPTIONS = ("checkpoint", "generated", "condition", "prompt")
-_OBJECT_REASON = (
-    "the subject is a Python object, which says all of that itself: leave the option out, and set "
-    "`Subject(train=..., queries=...)` in the code"
-)
+_IN_CODE = {
+    "label": "train",
+    "id": "train",
+    "text": "train",
+    "drop": "train",
+    "embeddings": "train",
+    "trusted": "queries",
+    "evaluation": "queries",
+    "checkpoint": "task",
+    "base": "pretrained",
+    "generated": "queries",
+    "condition": "queries",
+    "prompt": "queries",
+}
+"""What of a `Subject` says what an option says of files."""
+
 _FOLDER_REASON = (
     "the subject is a folder of images, whose labels are the names of its class folders and whose "
     "ids are paths: leave the option out"
@@ -60,8 +75,13 @@ def load(reference: str, options: SourceOptions, *, progress: Progress = SILENT)
         DataError: the data cannot be read or audited; the message says which part.
     """
     if is_object_reference(reference):
-        more = _DIFFUSION_OPTIONS if options.diffusion else ()
-        _refuse(options, (*_ALL_OPTIONS, *more), reason=_OBJECT_REASON)
+        for name, part in _IN_CODE.items():
+            _refuse(
+                options,
+                (name,),
+                reason="the subject is a Python object, which says that itself: leave it out, and "
+                f"set `Subject({part}=...)` in {reference}",
+            )
         found = load_object(reference)
         return found if options.model else replace(found, task=None)
     if options.trusted is not None and options.evaluation is not None:
@@ -70,9 +90,9 @@ def load(reference: str, options: SourceOptions, *, progress: Progress = SILENT)
             "were given: a subject has one set of queries, so leave one out."
         )
     path = existing(reference)
-    for second in (options.trusted, options.evaluation):
-        if second is not None:
-            existing(str(second))
+    options = replace(
+        options, trusted=_second(options.trusted), evaluation=_second(options.evaluation)
+    )
     if not options.model:
         from auditkit.sources.plain import load_plain  # noqa: PLC0415 - imports skrub
 
@@ -119,15 +139,9 @@ def _language(path: Path, options: SourceOptions) -> Subject:
     )
     if path.suffix.lower() not in TABLE_SUFFIXES:
         raise _unknown_file(path)
-    subject = load_language(path, options)
-    if options.evaluation is None:
-        return subject
-    second = existing(str(options.evaluation))
-    if second.suffix.lower() not in TABLE_SUFFIXES:
-        raise _unknown_file(second)
-    queries = load_language(second, options).train
-    told = f"{len(queries):,} documents from {second.name} are the queries."
-    return replace(subject, queries=queries, description=(*subject.description, told))
+    if options.evaluation is not None and options.evaluation.suffix.lower() not in TABLE_SUFFIXES:
+        raise _unknown_file(options.evaluation)
+    return load_language(path, options)
 
 
 def _diffusion(path: Path, options: SourceOptions, progress: Progress) -> Subject:
@@ -147,6 +161,10 @@ def _diffusion(path: Path, options: SourceOptions, progress: Progress) -> Subjec
     for generated in options.generated:
         existing(str(generated))
     return load_diffusion(path, options, progress=progress)
+
+
+def _second(path: Path | None) -> Path | None:
+    return None if path is None else existing(str(path))
 
 
 def existing(reference: str) -> Path:
@@ -176,13 +194,13 @@ def existing(reference: str) -> Path:
 def _refuse(options: SourceOptions, names: tuple[str, ...], *, reason: str) -> None:
     given = [name for name in names if getattr(options, name)]
     if given:
-        flag = _FLAGS.get(given[0], given[0])
-        raise SettingError(f"--{flag} was given, and {reason}.")
+        called = _CALLED.get(given[0], f"--{given[0]}")
+        raise SettingError(f"{called} was given, and {reason}.")
 
 
 def _unknown_file(path: Path) -> UsageError | UnreadableError:
     suffix = path.suffix.lower()
-    if suffix in _UNSAFE_SUFFIXES:
+    if suffix in PICKLES:
         return UnreadableError(
             f"{path.name} is a pickle or a file that may hold one, and loading it could run code "
             "that somebody else wrote: save the data as a Parquet, CSV or .npy file, or load it in "

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from auditkit.errors import SubjectReferenceError, TaskError, UnreadableError, UsageError
 from auditkit.sources.exact import Form
+from auditkit.sources.weights import check_safetensors
 from auditkit.tasks.schedule import Schedule
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 _UNETS = ("UNet2DModel", "UNet2DConditionModel")
 _ENCODERS = {"vae": "AutoencoderKL", "vqvae": "VQModel"}
 _TEXT_ENCODERS = ("CLIPTextModel", "T5EncoderModel")
-_UNSAFE = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _PROMPTS = 16
 """How many prompts are encoded at once."""
 
@@ -159,14 +159,7 @@ def _schedule(folder: Path, library: ModuleType) -> Schedule:
 
 def _weights(library: ModuleType, kind: str, place: Path, *, whole: Path) -> nn.Module:
     """A part of a pipeline, whole, from safetensors alone."""
-    if not any(place.glob("*.safetensors")):
-        unsafe = sorted(path.name for path in place.iterdir() if path.suffix in _UNSAFE)
-        found = f"{unsafe[0]}, a pickle that could run code" if unsafe else "none"
-        where = whole.name if place == whole else f"{place.name} of {whole.name}"
-        raise UnreadableError(
-            f"{where} holds no weights as safetensors (found {found}): save the model with "
-            "save_pretrained(..., safe_serialization=True)."
-        )
+    check_safetensors(place, whole=whole)
     with _quiet(library):
         try:
             model, about = getattr(library, kind).from_pretrained(
@@ -235,11 +228,7 @@ def _embedding(folder: Path, config: _Config, *, device: str) -> Callable[[Seque
             f"{', '.join(_TEXT_ENCODERS)}; for others, give (image, prompt embedding) pairs in "
             "Python."
         )
-    if not any(place.glob("*.safetensors")):
-        raise UnreadableError(
-            f"text_encoder of {folder.name} holds no weights as safetensors: save it with "
-            "save_pretrained(..., safe_serialization=True)."
-        )
+    check_safetensors(place, whole=folder)
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(
             folder / "tokenizer", local_files_only=True, trust_remote_code=False

@@ -8,6 +8,7 @@ the columns `file_name` and `text`, as such models are trained from.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,7 @@ from auditkit.pool import Pool
 from auditkit.progress import SILENT, Progress
 from auditkit.sources.denoisers import Denoiser, load_denoiser
 from auditkit.sources.exact import ExactImages, Form, read_exactly
-from auditkit.sources.folders import IMAGE_SUFFIXES, FolderFile, list_images
+from auditkit.sources.folders import IMAGE_SUFFIXES, FolderFile, Listing, list_images
 from auditkit.sources.frames import as_text, read_frame
 from auditkit.subject import Recipe, Subject
 from auditkit.tasks.diffusion import DiffusionTask
@@ -52,6 +53,42 @@ def load_diffusion(root: Path, options: SourceOptions, *, progress: Progress = S
         UnreadableError: images or weights that cannot be read, or not safely.
         TaskError: a denoiser or scheduler of another kind.
     """
+    denoiser = load_denoiser(_checkpoint(root, options), device=options.device)
+    _check_condition(denoiser, options)
+    listing = list_images(root, flat=True)
+    images, files, told = read_exactly(
+        listing.images, denoiser.form, model=denoiser.name, coloured=True, progress=progress
+    )
+    conditions = _Conditions(denoiser, options, root, files)
+    images.condition = conditions.of(files, root)
+    asked, others, remarks = _generated(options, images.form, denoiser, progress)
+    asked.condition = conditions.of_queries(others)
+    return Subject(
+        task=DiffusionTask(
+            denoiser.model,
+            denoiser.schedule,
+            encoder=denoiser.encoder,
+            class_names=conditions.class_names,
+        ),
+        train=_pool(images, files, conditions),
+        queries=Pool(asked, ids=_ids(others), preview=asked.preview),
+        recipe=Recipe(batch_size=16, epochs=1),
+        fresh=denoiser.fresh,
+        name=f"{denoiser.name} on {root.resolve().name}",
+        description=(
+            _trained_on(images, root, denoiser),
+            *told,
+            *conditions.left_out(listing).sentences,
+            *conditions.sentences,
+            f"{len(others):,} generated {'image is' if len(others) == 1 else 'images are'} asked "
+            "about.",
+            *remarks,
+        ),
+    )
+
+
+def _checkpoint(root: Path, options: SourceOptions) -> Path:
+    """The model's folder; refuses options that name none, or no images of its making."""
     if options.checkpoint is None:
         raise SettingError(
             f"Which model was trained on the images of {root.name}? Name its local folder, as "
@@ -62,44 +99,27 @@ def load_diffusion(root: Path, options: SourceOptions, *, progress: Progress = S
             "Which generated images are asked about? Name each with --query PATH, an image or a "
             "folder of them."
         )
-    denoiser = load_denoiser(options.checkpoint, device=options.device)
-    _check_condition(denoiser, options)
-    listing = list_images(root, flat=True)
-    images, files, told = read_exactly(
-        listing.images, denoiser.form, model=denoiser.name, coloured=True, progress=progress
+    return options.checkpoint
+
+
+def _pool(images: ExactImages, files: Sequence[FolderFile], conditions: _Conditions) -> Pool:
+    """The training images, with what the model was told of each as metadata."""
+    ids, told = [file.id for file in files], conditions.column(files)
+    return Pool(
+        images,
+        ids=ids,
+        metadata=pl.DataFrame({"id": ids, **told}),
+        preview=images.preview,
+        label="label" if "label" in told else None,
     )
-    size = images.preview(0).pixels.shape[:2]
-    form = Form(denoiser.form.channels, (size[1], size[0]))
-    conditions = _Conditions(denoiser, options, root, files)
-    images.condition = conditions.of(files, root)
-    asked, others, remarks = _generated(options, form, denoiser, progress)
-    asked.condition = conditions.of_queries(others)
-    frame = pl.DataFrame({"id": [file.id for file in files], **conditions.column(files)})
-    named = "label" if "label" in frame.columns else None
-    return Subject(
-        task=DiffusionTask(
-            denoiser.model,
-            denoiser.schedule,
-            encoder=denoiser.encoder,
-            class_names=conditions.class_names,
-        ),
-        train=Pool(
-            images, ids=frame["id"].to_list(), metadata=frame, preview=images.preview, label=named
-        ),
-        queries=Pool(asked, ids=_ids(others), preview=asked.preview),
-        recipe=Recipe(batch_size=16, epochs=1),
-        fresh=denoiser.fresh,
-        name=f"{denoiser.name} on {root.resolve().name}",
-        description=(
-            f"{len(files):,} images from {root.resolve().name}, {size[1]} by {size[0]} pixels, "
-            f"on which {denoiser.name} was trained; pixels are scaled to -1 to 1.",
-            *told,
-            *listing.sentences[1:],
-            *conditions.sentences,
-            f"{len(others):,} generated {'image is' if len(others) == 1 else 'images are'} asked "
-            "about.",
-            *remarks,
-        ),
+
+
+def _trained_on(images: ExactImages, root: Path, denoiser: Denoiser) -> str:
+    """The training images in a sentence."""
+    height, width = images.preview(0).pixels.shape[:2]
+    return (
+        f"{len(images):,} images from {root.resolve().name}, {width} by {height} pixels, on which "
+        f"{denoiser.name} was trained; pixels are scaled to -1 to 1."
     )
 
 
@@ -146,6 +166,11 @@ class _Conditions:
             return {"caption": [self._captions[file.id] for file in files]}
         labels = [file.label for file in files]
         return {"label": labels} if all(labels) else {}
+
+    def left_out(self, listing: Listing) -> Listing:
+        """The folder's listing, in which the table of captions does not count as left out."""
+        tables = 0 if self._denoiser.embed is None else 1
+        return replace(listing, others=max(listing.others - tables, 0))
 
     def _numbered(self, files: Sequence[FolderFile], known: int, root: Path) -> dict[str, int]:
         """The number of each class: its folder's name, if that is one, else by the alphabet."""

@@ -52,7 +52,8 @@ class ExactImages:
         pixels: Pixels | None,
         condition: Tensor | None = None,
     ) -> None:
-        self._files, self._form, self._pixels = files, form, pixels
+        self._files, self._pixels = files, pixels
+        self.form = form
         self.condition = condition
 
     def __len__(self) -> int:
@@ -83,7 +84,7 @@ class ExactImages:
                 f"{self._files[position].id} can no longer be read: leave the images in "
                 "place while they are audited."
             )
-        return _as_pixels(image, self._form)
+        return _as_pixels(image, self.form)
 
 
 def read_exactly(

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 def load_language(path: Path, options: SourceOptions) -> Subject:
     """A subject of a table of texts and the model in `options.checkpoint` trained on them.
 
-    Texts longer than a causal model's context are cut into windows, each an example of its own. A
-    model that answers what it is given is trained on `options.text`, and `options.label` names the
-    column of its answers.
+    The texts of `options.evaluation`, a table too, are the queries. Texts longer than a causal
+    model's context are cut into windows, each an example of its own. A model that answers what it
+    is given is trained on `options.text`, and `options.label` names the column of its answers.
 
     Raises:
         SettingError: no text column was named, or none of answers where the model answers.
@@ -44,16 +44,18 @@ def load_language(path: Path, options: SourceOptions) -> Subject:
             "--text COLUMN, and the model's folder with --model DIR."
         )
     table = _read_texts(path, options)
+    second = None if options.evaluation is None else _read_texts(options.evaluation, options)
     loaded, folder = load_model(options.checkpoint), options.checkpoint.resolve()
     _check_label(options, loaded, path=path, folder=folder)
-    answers = loaded.form == "seq2seq"
-    train, sentences = (_answers if answers else _continued)(table, loaded)
+    train, sentences = _pool(table, loaded)
+    queries, asked = (None, []) if second is None else _queries(second, loaded)
     base, from_base = _base(options.base, loaded)
     return Subject(
         task=LanguageModelTask(
             loaded.model, form=loaded.form, tokenizer=loaded.tokenizer, context=loaded.context
         ),
         train=train,
+        queries=queries,
         recipe=Recipe(batch_size=16, epochs=1),
         fresh=loaded.fresh,
         pretrained=base,
@@ -62,9 +64,9 @@ def load_language(path: Path, options: SourceOptions) -> Subject:
             f"{len(table.texts):,} texts ({options.text}) from {path.name}, on which {folder.name} "
             "was trained.",
             *sentences,
-            *table.sentences,
             *(["Of the model, only its adapter moves."] if loaded.adapted else []),
             *from_base,
+            *asked,
         ),
     )
 
@@ -74,6 +76,7 @@ class Texts:
     """The rows of a table that hold text.
 
     Attributes:
+        name: that of the table.
         text: the column of texts.
         texts: the text of each row.
         answers: the answer of each; None where no column of answers was named.
@@ -83,6 +86,7 @@ class Texts:
         sentences: what was left out, in words.
     """
 
+    name: str
     text: str
     texts: list[str]
     answers: list[str] | None
@@ -112,6 +116,7 @@ def _read_texts(path: Path, options: SourceOptions) -> Texts:
     chosen = [[own[place] for place in kept] for own in written]
     left = frame.height - len(kept)
     return Texts(
+        name=path.name,
         text=named,
         texts=chosen[0],
         answers=chosen[1] if len(chosen) > 1 else None,
@@ -136,6 +141,18 @@ def _check_label(options: SourceOptions, loaded: Loaded, *, path: Path, folder: 
         )
 
 
+def _queries(table: Texts, loaded: Loaded) -> tuple[Pool, list[str]]:
+    """The examples that are asked about, and how many, in words."""
+    pool, sentences = _pool(table, loaded)
+    return pool, [f"{len(pool):,} documents from {table.name} are the queries.", *sentences]
+
+
+def _pool(table: Texts, loaded: Loaded) -> tuple[Pool, list[str]]:
+    """Examples of the form the model takes, and what of the table was cut or left out, in words."""
+    pool, cut = (_answers if loaded.form == "seq2seq" else _continued)(table, loaded)
+    return pool, [*cut, *table.sentences]
+
+
 def _continued(table: Texts, loaded: Loaded) -> tuple[Pool, list[str]]:
     """Texts in windows, each an example, and what was cut, in words."""
     rows = windows(table.texts, loaded)
@@ -153,7 +170,8 @@ def _continued(table: Texts, loaded: Loaded) -> tuple[Pool, list[str]]:
     if len(rows) == len(table.texts):
         return train, []
     return train, [
-        f"Texts longer than the model's {loaded.context:,} tokens are cut: {len(rows):,} windows."
+        f"Texts of {table.name} longer than the model's {loaded.context:,} tokens are cut: "
+        f"{len(rows):,} windows."
     ]
 
 
@@ -174,7 +192,7 @@ def _answers(table: Texts, loaded: Loaded) -> tuple[Pool, list[str]]:
         preview=lambda position: TextPreview(f"{texts[position]}\n{answers[position]}"),
         contents=(table.text, *(() if table.label is None else (table.label,))),
     )
-    said = f"{long:,} texts or answers are cut at the model's {most:,} tokens."
+    said = f"{long:,} texts or answers of {table.name} are cut at the model's {most:,} tokens."
     return train, [said] if long else []
 
 

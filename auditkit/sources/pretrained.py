@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 from auditkit.errors import LabelError, SubjectReferenceError, UnreadableError, UsageError
+from auditkit.sources.weights import check_safetensors
 from auditkit.tasks.language_model import Form
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 _LONGEST = 1_024
 """The context of a model whose configuration does not say, in tokens."""
-
-_UNSAFE = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 
 class FastTokenizer(Protocol):
@@ -78,13 +77,7 @@ def load_model(folder: Path) -> Loaded:
         )
     folder = folder.resolve()  # so that it has a name, wherever it is given from
     adapted = (folder / "adapter_config.json").is_file()
-    if not any(folder.glob("*.safetensors")):
-        unsafe = sorted(path.name for path in folder.iterdir() if path.suffix in _UNSAFE)
-        found = f"{unsafe[0]}, a pickle that could run code" if unsafe else "none"
-        raise UnreadableError(
-            f"{folder.name} holds no weights as safetensors (found {found}): save the model with "
-            "save_pretrained(..., safe_serialization=True)."
-        )
+    check_safetensors(folder)
     try:
         import transformers  # noqa: PLC0415 - an extra, and heavy
     except ImportError as error:
@@ -170,6 +163,7 @@ def _adapted(folder: Path) -> tuple[nn.Module, Form, Callable[[], nn.Module]]:
     base = Path(str(settings.base_model_name_or_path))
     if not base.is_dir():
         raise OSError(f"the base model {str(base)!r} of the adapter is no local folder")
+    check_safetensors(base)
     model, form, _ = _whole(base)
     adapter = peft.PeftModel.from_pretrained(
         model, folder, is_trainable=True, local_files_only=True, use_safetensors=True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
@@ -42,9 +43,9 @@ def probabilities_without(case: Case, arm: Arm | None, folder: Path, *, seed: in
     """The probability of each query's answer, after training without an arm's documents."""
     task = case.task
     if arm is not None:
-        task = trained(
-            case.corpus, seed=seed, file=folder / f"without-{arm}.pt",
-            left_out=left_out(case, arm, folder, seed=seed),
-        )  # fmt: skip
+        places = left_out(case, arm, folder, seed=seed)
+        digest = hashlib.sha256(np.sort(places).astype("<i8").tobytes()).hexdigest()[:12]
+        file = folder / f"without-{arm}-{digest}.pt"
+        task = trained(case.corpus, seed=seed, file=file, left_out=places)
     pool = case.queries(case.corpus.queries[:QUERIES])
     return [float(own) for own in probabilities(task, pool)]

@@ -60,12 +60,12 @@ def timed(case: Case) -> dict[str, float]:
     engine = made(BEST, case)
     first, *others = case.corpus.queries[: 1 + REPEATS]
     start = time.process_time()
-    engine.influence(case.queries([first]))  # curvature and the base pass
+    engine.documents(case.queries([first]))  # curvature and the base pass
     before = time.process_time() - start
     passes, queries = [inference(case)], []
     for own in others:
         start = time.process_time()
-        engine.influence(case.queries([own]))
+        engine.documents(case.queries([own]))
         queries.append(time.process_time() - start)
         passes.append(inference(case))
     around = [(a + b) / 2 for a, b in pairwise(passes)]
@@ -87,7 +87,7 @@ def peaks(case: Case, job: Job) -> dict[str, float]:
     if job == "inference":
         inference(case)
     else:
-        made(BEST, case).influence(case.queries(case.corpus.queries[:1]))
+        made(BEST, case).documents(case.queries(case.corpus.queries[:1]))
     moved = [own for name, own in case.task.model.named_parameters() if ".h." in name]
     return {
         f"{job}, peak MiB": peak(),

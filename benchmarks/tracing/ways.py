@@ -98,14 +98,26 @@ def made(own: Engine, case: Case) -> ForwardINF:
     )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Both:
+    """Forward-INF by the changes of tokens and of the loss together, from one pass."""
+
+    engine: Engine
+
+    def __call__(self, case: Case, queries: Sequence[Query]) -> Table:
+        """The scores of the queries."""
+        return made(self.engine, case).documents(case.queries(queries)).both.values
+
+
 ALL, SOME = 100, 20
 BEST = Engine(train_measure="tokens")
-DEFAULT = Way("Forward-INF, EK-FAC, +3 nats, tokens", ALL, BEST)
+DEFAULT = Way("Forward-INF, EK-FAC, +3 nats, tokens and loss", ALL, Both(BEST))
 BM25 = Way("BM25", ALL, bm25)
 
 WAYS = (
     BM25,
     DEFAULT,
+    Way("Forward-INF, EK-FAC, +3 nats, tokens", ALL, BEST),
     Way("hidden-state cosine", ALL, hidden_cosine),
     Way("gradient product (TracIn)", ALL, Engine(preconditioner="none", response="products"), ALL),
     Way(

@@ -52,8 +52,9 @@ def to_planes(pixels: Images, side: int) -> Planes:
 def margins(image: Pixels) -> npt.NDArray[np.int64]:
     """How many rows and columns of one colour frame an image: [2, 2], before and after, by axis.
 
-    That is what comes in where an image is moved or padded. At most a quarter of a side on each.
-    The row after a margin counts too: in a scaled image it mixes both.
+    That is what comes in where an image is moved or padded. The row after a margin counts too: in a
+    scaled image it mixes both. A margin that would then be wider than a quarter of the side counts
+    as none: it is left whole, not cut down to a quarter.
     """
     cells = image.reshape(*image.shape[:2], -1).astype(np.int16)
     found = np.zeros((2, 2), dtype=np.int64)

@@ -42,7 +42,9 @@ class TracingAudit(Audit[TracingSettings]):
             predictions,
             results,
             retrieval,
+            tables,
             texts,
+            traced,
         )
 
         settings, train = context.settings, context.subject.train
@@ -55,7 +57,7 @@ class TracingAudit(Audit[TracingSettings]):
         asked = texts.asked(context) if seen is None else predictions.asked(context, seen)
         scoring = measuring.scorer(context)
         check = scoring.engine.self_check()
-        found = measuring.measured(scoring, asked, whole)
+        found = measuring.measured(scoring, asked.pool, whole, groups=asked.groups)
         by_chance = None
         if settings.decoys:
             decoys = (
@@ -66,28 +68,26 @@ class TracingAudit(Audit[TracingSettings]):
             if decoys is not None:
                 of_train = seen is not None and seen.name == "train"
                 by_chance = chance.chance(context, scoring, decoys, whole, of_train=of_train)
-        judged = judging.judge(found, by_chance)
+        itself = measuring.queries_themselves(asked, train, whole)
+        judged = judging.judge(found, by_chance, itself)
         near = retrieval.retrieved(context, asked, whole)
-        traced = results.Traced(context, asked, whole, found, judged, by_chance, near, values)
-        rows = results.rows(traced)
-        tables = {
-            "behaviours": results.behaviours(traced),
-            "spread": results.spread(traced),
-        }
+        run = traced.Traced(context, asked, whole, found, judged, by_chance, near, values, itself)
+        rows = tables.rows(run)
+        made = {"behaviours": tables.behaviours(run), "spread": tables.spread(run)}
         if scoring.by_token:
             shown = rows.filter(rows["place"] <= marking.MARKED)
-            tables["marks"] = marking.marked(context, scoring, asked, shown)
+            made["marks"] = marking.marked(context, scoring, asked, shown)
         if values is not None:
-            tables["groups"] = groups.by_groups(
-                results.of_others(traced),
-                results.flags(traced),
+            made["groups"] = groups.by_groups(
+                traced.of_others(run),
+                traced.flags(run),
                 values,
                 list(asked.behaviours),
                 seed=context.seed,
             )
         if settings.confirm:
-            tables["confirm"] = confirm.confirm(context, asked, results.order(traced), whole)
-        return results.result(traced, rows, tables, check)
+            made["confirm"] = confirm.confirm(context, asked, traced.order(run), whole)
+        return results.result(run, rows, made, check)
 
     def sections(self, result: AuditResult) -> Sequence[Section]:
         """Each behaviour with its proponents, opponents and sources, and how far to trust it."""

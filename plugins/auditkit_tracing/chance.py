@@ -15,17 +15,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from auditkit import Pool
+from auditkit import Pool, in_units
 from auditkit.errors import NonFiniteScoreError, StepError
 from auditkit_tracing.behaviours import Asked
-from auditkit_tracing.judging import in_units
-from auditkit_tracing.measuring import (
-    Examples,
-    Scorer,
-    mean_over_windows,
-    readings,
-    strongest_window,
-)
+from auditkit_tracing.measuring import Examples, Scorer, measured
 from auditkit_tracing.predictions import Seen, with_targets
 from auditkit_tracing.settings import Context
 from auditkit_tracing.texts import documents_of
@@ -80,19 +73,14 @@ def chance(
     found: list[tuple[Floats, Floats]] = []
     with context.progress.step("tracing decoys", len(decoys)) as step:
         for place in range(len(decoys)):
-            asked = decoys.subset([place])
             try:
-                values, losses = readings(scoring, asked, pool)
+                own = measured(scoring, decoys.subset([place]), inside, pool=pool)
             except (StepError, NonFiniteScoreError):
                 continue  # it cannot be unlearned, so that it says nothing of chance
             finally:
                 step.advance()
-            change = mean_over_windows(losses, inside)
-            score = change
-            if scoring.by_token:
-                score = np.take_along_axis(values, strongest_window(values, inside), axis=1)
             counted = np.array([not of_train or id_ != decoys.ids[place] for id_ in inside.ids])
-            found.append((in_units(score)[0, counted], in_units(change)[0, counted]))
+            found.append((in_units(own.score)[0, counted], in_units(own.change)[0, counted]))
     if not found:
         return Chance(np.zeros(0), np.zeros(0), 0, len(sample))
     scores, changes = (np.concatenate(part) for part in zip(*found, strict=True))

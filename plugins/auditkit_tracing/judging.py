@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from auditkit import in_units
+
 if TYPE_CHECKING:
     from auditkit_tracing.chance import Chance
     from auditkit_tracing.measuring import Measured
 
+Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
-
-_NORMAL = 1.4826
-"""Standard deviations of a normal distribution in its median absolute deviation."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,8 @@ class Standing:
     Attributes:
         units: float64 [behaviour, example]; scores in units of their spread.
         probability: float64 [behaviour, example]; that a score stands out, towards the side that
-            is looked at; None where chance was not measured.
+            is looked at, NaN for an example that is the query itself; None where chance was not
+            measured.
     """
 
     units: Floats
@@ -53,28 +54,29 @@ class Judged:
     change: Standing
 
 
-def judge(found: Measured, chance: Chance | None) -> Judged:
-    """Set what was measured beside chance."""
+def judge(found: Measured, chance: Chance | None, itself: Bools) -> Judged:
+    """Set what was measured beside chance.
+
+    Args:
+        found: what was measured.
+        chance: what decoys gave; None where none was traced.
+        itself: whether an example is the query itself, [behaviour, example].
+    """
     score, change = in_units(found.score), in_units(found.change)
     if chance is None or chance.behaviours == 0:
         return Judged(Standing(score, None), Standing(change, None))
-    above = np.stack([probabilities(own, chance.score) for own in score])
-    below = np.stack([probabilities(-own, -chance.change) for own in change])
-    return Judged(Standing(score, above), Standing(change, below))
+    return Judged(
+        Standing(score, _probabilities(score, chance.score, itself)),
+        Standing(change, _probabilities(-change, -chance.change, itself)),
+    )
 
 
-def in_units(scores: Floats) -> Floats:
-    """Scores in units of the spread of their row, from its middle: [row, example].
-
-    The spread is the median absolute deviation, in standard deviations of a normal distribution;
-    where more than half of the scores are alike, it is their root mean square from the middle.
-    """
-    middle = np.median(scores, axis=1, keepdims=True)
-    away = scores - middle
-    spread = _NORMAL * np.median(np.abs(away), axis=1, keepdims=True)
-    usual = np.sqrt((away**2).mean(axis=1, keepdims=True))
-    spread = np.where(spread > 1e-9 * usual, spread, usual)
-    found: Floats = away / np.where(spread > 0, spread, 1.0)
+def _probabilities(values: Floats, chance: Floats, itself: Bools) -> Floats:
+    """Probabilities of each row, in which a query itself neither counts nor has one."""
+    found = np.full(values.shape, np.nan)
+    for row, others in enumerate(~itself):
+        if others.any():
+            found[row, others] = probabilities(values[row, others], chance)
     return found
 
 

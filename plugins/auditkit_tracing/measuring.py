@@ -8,18 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from auditkit import Engine, Pool
+from auditkit import Engine, Pool, together
 from auditkit_tracing.behaviours import Asked
 from auditkit_tracing.moving import moving_patterns
 from auditkit_tracing.settings import Context
 from auditkit_tracing.texts import documents_of
 
+Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
 Positions = npt.NDArray[np.int64]
+
+Reading: TypeAlias = Literal["loss", "tokens", "both"]
+"""The change of a training example's loss, the largest change of one of its tokens, or both."""
 
 TEXT_RISE = 3.0
 ELSE_RISE = 0.1
@@ -31,11 +36,16 @@ class Scorer:
 
     Attributes:
         engine: as set.
-        by_token: whether it reads the largest change of a token.
+        reads: what it reads off a training example.
     """
 
     engine: Engine
-    by_token: bool
+    reads: Reading
+
+    @property
+    def by_token(self) -> bool:
+        """Whether it sees the change of each token."""
+        return self.reads != "loss"
 
 
 @dataclass(frozen=True)
@@ -72,15 +82,18 @@ class Measured:
 
     Attributes:
         score: float64 [behaviour, example]; what proponents come by.
+        influence: float64 [behaviour, example]; the largest change of a token, where tokens are
+            read, as an influence; else the same as `change`.
         change: float64 [behaviour, example]; predicted change of the behaviour's measure if the
             example were left out, from the change of its mean loss; opponents come by it.
         window: int64 [behaviour, example]; the position in the train pool of the window that
-            `score` is of.
+            `influence` is of.
         against: int64 [behaviour, example]; that of the window whose mean loss falls most, which
             shows an opponent.
     """
 
     score: Floats
+    influence: Floats
     change: Floats
     window: Positions
     against: Positions
@@ -90,7 +103,9 @@ def scorer(context: Context) -> Scorer:
     """The engine for the subject's kind of model, as set; says what moves."""
     settings, texts = context.settings, context.task.likelihood == "tokens"
     rise = settings.rise or (TEXT_RISE if texts else ELSE_RISE)
-    by_token = settings.measure == "tokens" or (settings.measure == "auto" and texts)
+    usual: Reading = "both" if texts else "loss"
+    reads = usual if settings.measure == "auto" else settings.measure
+    train_measure: Literal["tokens", "auto"] = "auto" if reads == "loss" else "tokens"
     own = context.engine
     patterns, said = settings.parameters, ""
     if texts and patterns is None:
@@ -101,9 +116,7 @@ def scorer(context: Context) -> Scorer:
         own = own.with_curvature(parameters=patterns)
     if said:
         context.note(said)
-    return Scorer(
-        own.configured(rise=rise, train_measure="tokens" if by_token else "auto"), by_token
-    )
+    return Scorer(own.configured(rise=rise, train_measure=train_measure), reads)
 
 
 def examples(train: Pool) -> Examples:
@@ -118,28 +131,46 @@ def examples(train: Pool) -> Examples:
     return Examples(names, np.array([place[name] for name in wholes], dtype=np.int64), weights)
 
 
-def measured(scoring: Scorer, asked: Asked, whole: Examples) -> Measured:
-    """Readings of every training example for each behaviour."""
-    values, losses = readings(scoring, asked.pool, groups=asked.groups)
-    window = strongest_window(values, whole)
-    change = mean_over_windows(losses, whole)
-    score = np.take_along_axis(values, window, axis=1) if scoring.by_token else change
-    return Measured(score, change, window, strongest_window(-losses, whole))
+def queries_themselves(asked: Asked, train: Pool, whole: Examples) -> Bools:
+    """Whether a whole example is, in a window, one of a behaviour's queries, [behaviour, example].
+
+    Such an example answers to the behaviour because it is the behaviour: no finding, and no
+    measure of what stands out.
+    """
+    found = np.zeros((len(asked.behaviours), len(whole)), dtype=bool)
+    for row, group in enumerate(asked.behaviours):
+        for id_ in asked.itself(group):
+            found[row, whole.of[train.positions([id_])]] = True
+    return found
 
 
-def readings(
+def measured(
     scoring: Scorer,
     queries: Pool,
-    pool: Pool | None = None,
+    whole: Examples,
     *,
     groups: Sequence[str] | None = None,
-) -> tuple[Floats, Floats]:
-    """What `scoring` reads off each example, and the change of its loss, [row, example] each."""
-    if not scoring.by_token:
-        values = scoring.engine.influence(queries, pool, groups=groups).values.astype(np.float64)
-        return values, values
-    found = scoring.engine.documents(queries, pool, groups=groups)
-    return found.tokens.values.astype(np.float64), found.loss.values.astype(np.float64)
+    pool: Pool | None = None,
+) -> Measured:
+    """Readings of whole training examples for each behaviour.
+
+    Args:
+        scoring: reads them.
+        queries: the behaviours' queries.
+        whole: what the examples of the pool are windows of.
+        groups: of each query, the name of its behaviour; by default each is one.
+        pool: the training examples, windows of all that are wholes; by default the train pool.
+    """
+    if scoring.by_token:
+        found = scoring.engine.documents(queries, pool, groups=groups)
+        values, losses = (one.values.astype(np.float64) for one in (found.tokens, found.loss))
+    else:
+        scores = scoring.engine.influence(queries, pool, groups=groups)
+        values = losses = scores.values.astype(np.float64)
+    window, change = strongest_window(values, whole), mean_over_windows(losses, whole)
+    influence = np.take_along_axis(values, window, axis=1) if scoring.by_token else change
+    score = together(influence, change) if scoring.reads == "both" else influence
+    return Measured(score, influence, change, window, strongest_window(-losses, whole))
 
 
 def strongest_window(values: Floats, whole: Examples) -> Positions:

@@ -12,8 +12,8 @@ from auditkit import AuditResult, Figure, Gallery, GalleryRow, Mark, Section, Sh
 from auditkit_tracing.behaviours import quoted
 from auditkit_tracing.confirmation import confirmation
 from auditkit_tracing.groups import SIGNIFICANT
-from auditkit_tracing.results import OPPONENT, OVERLAP, PROPONENT
 from auditkit_tracing.retrieval import BM25, EMBEDDING
+from auditkit_tracing.tables import OPPONENT, OVERLAP, PROPONENT
 
 SHOWN = 8
 """So many behaviours have a section of their own."""

@@ -64,10 +64,10 @@ class TracingSettings(Settings):
         description="How many behaviours that nothing taught are traced as well, to know what "
         "scores training examples have by chance; 0 for none, and no probabilities.",
     )
-    measure: Literal["auto", "loss", "tokens"] = Field(
+    measure: Literal["auto", "loss", "tokens", "both"] = Field(
         default="auto",
-        description="What is read off a training example: the change of its loss, or for texts "
-        "the largest change of one of its tokens, which is the default there.",
+        description="What is read off a training example: the change of its loss, for texts the "
+        "largest change of one of its tokens, or both together, which is the default for texts.",
     )
     rise: float | None = Field(
         default=None,

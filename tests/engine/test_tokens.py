@@ -16,6 +16,7 @@ from auditkit import (
     LanguageModelTask,
     Pool,
     UpdateSettings,
+    together,
 )
 from auditkit.engine.cg import conjugate_gradients
 from auditkit.engine.curvature import as_it_is, estimate
@@ -23,6 +24,7 @@ from auditkit.errors import MissingOutputsError, SettingError
 
 VOCABULARY = 5
 CPU = torch.device("cpu")
+Values = npt.NDArray[np.float64]
 
 
 class Bigram(nn.Module):
@@ -204,6 +206,31 @@ def test_a_document_s_score_is_its_largest_change_of_a_token(recurrent: Language
     assert scores.measure == "tokens"
 
 
+def test_a_measure_that_cannot_be_raised_is_told_whatever_is_read(
+    recurrent: LanguageModelTask,
+) -> None:
+    class Bounded(LanguageModelTask):
+        """A measure that ends at 1."""
+
+        def measure(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+            return (super().measure(model, batch) / 4).sigmoid()
+
+    said: list[str] = []
+    engine = ForwardINF(
+        Bounded(recurrent.model), train=documents(), preconditioner="none",
+        train_measure="tokens", rise=3.0, warn=said.append,
+    )  # fmt: skip
+    asked = documents(2, seed=1)
+    for ask, queries in (
+        (engine.influence, "2 of 2 queries"),
+        (engine.documents, "2 of 2 queries"),
+        (engine.token_changes, "1 of 1 queries"),  # all of them are unlearned at once
+    ):
+        ask(asked)
+        assert [queries in sentence for sentence in said] == [True], said
+        said.clear()
+
+
 def test_tokens_are_those_the_documents_count(recurrent: LanguageModelTask) -> None:
     dataset = Documents([[1, 2, 3, 4], [2, 2]], prompts=[2, 0])
     pool = Pool(dataset)
@@ -279,6 +306,10 @@ def test_documents_are_scored_by_tokens_and_by_loss_in_one_pass(
     np.testing.assert_allclose(found.loss.values, loss.values, rtol=1e-2, atol=2e-5)
     assert found.loss.query_ids == ("a", "b", "c")
     assert (found.tokens.measure, found.loss.measure) == ("tokens", "loss")
+    assert (found.both.measure, found.both.query_ids) == ("tokens and loss", ("a", "b", "c"))
+    np.testing.assert_allclose(
+        found.both.values, together(found.tokens.values, found.loss.values), rtol=1e-5
+    )
     some = engine.documents(asked.subset([3]), pool.subset([7, 2]))
     np.testing.assert_allclose(some.loss.values[0], found.loss.values[2, [7, 2]], rtol=1e-4)
     with pytest.raises(SettingError, match="train_measure"):
@@ -294,6 +325,24 @@ def test_documents_are_averaged_over_checkpoints(recurrent: LanguageModelTask) -
     )  # fmt: skip
     found = engine.documents(asked)
     np.testing.assert_allclose(found.tokens.values, engine.influence(asked).values, rtol=1e-5)
+
+
+def test_changes_of_tokens_are_averaged_over_checkpoints(recurrent: LanguageModelTask) -> None:
+    pool, asked = documents(), documents(2, seed=1)
+    moved = Recurrent()
+    moved.load_state_dict({n: 1.1 * value for n, value in recurrent.model.state_dict().items()})
+
+    def changes(task: LanguageModelTask, *checkpoints: dict[str, Tensor]) -> Values:
+        engine = ForwardINF(
+            task, train=pool, preconditioner="none", train_measure="tokens",
+            checkpoints=checkpoints, checkpoint_weights=[1, 3][: 1 + len(checkpoints)],
+        )  # fmt: skip
+        return np.concatenate(engine.token_changes(asked))
+
+    found = changes(recurrent, moved.state_dict())
+    apart = (changes(recurrent), changes(LanguageModelTask(moved)))
+    np.testing.assert_allclose(found, apart[0] / 4 + apart[1] * 3 / 4, rtol=1e-5, atol=1e-9)
+    assert not np.allclose(*apart, rtol=1e-2)
 
 
 def test_an_engine_on_other_parameters_is_that_of_its_own_making(
@@ -315,6 +364,22 @@ def test_an_engine_on_other_parameters_is_that_of_its_own_making(
         first.with_curvature("newton")  # type: ignore[arg-type]
     with pytest.raises(SettingError, match="no trainable parameter"):
         first.with_curvature(parameters="nothing").influence(asked)
+
+
+def test_an_engine_on_other_parameters_keeps_rise_and_damping(recurrent: LanguageModelTask) -> None:
+    pool, asked = documents(), documents(3, seed=1)
+    other = ForwardINF(recurrent, train=pool, damping=5.0, rise=0.3).with_curvature(
+        "diagonal", parameters="mix.*"
+    )
+    own = ForwardINF(
+        recurrent, train=pool, preconditioner="diagonal", parameters="mix.*", damping=5.0, rise=0.3
+    )
+    np.testing.assert_array_equal(other.influence(asked).values, own.influence(asked).values)
+    plain = other.with_curvature("diagonal", parameters="mix.*", damping=1.0).influence(asked)
+    assert not np.allclose(plain.values, own.influence(asked).values, rtol=1e-2)
+    for damping in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(SettingError, match="damping"):
+            other.with_curvature(damping=damping)
 
 
 def test_documents_are_evaluated_by_their_loss_alone(recurrent: LanguageModelTask) -> None:

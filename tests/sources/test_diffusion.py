@@ -74,7 +74,9 @@ def grey(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_images_are_read_as_the_model_takes_them(grey: Path, tmp_path: Path) -> None:
     train = write_images(tmp_path / "train", ["a/0.png", "a/1.png", "b/0.png"])
     made = write_images(tmp_path / "made", ["g.png"])
+    (train / "notes.txt").write_text("no image")
     subject = load(str(train), options(grey, made / "g.png"))
+    assert "Left out: 1 files are no images by their extension." in subject.description
     assert subject.train.ids == ("a/0.png", "a/1.png", "b/0.png")
     assert subject.train.label == "label"
     assert subject.queries is not None
@@ -185,6 +187,7 @@ def test_models_of_prompts_are_given_captions(tmp_path: Path) -> None:
     assert not torch.equal(asked, first)
     assert asked.shape == (6, 12)
     assert subject.train.metadata["caption"].to_list() == ["a cat", "a dog"]
+    assert not any("Left out" in sentence for sentence in subject.description)
     engine = ForwardINF(subject.required_task(), train=subject.train, rise=0.5)
     assert np.isfinite(engine.influence(subject.queries).values).all()
     (train / "metadata.jsonl").write_text(json.dumps(rows[0]))

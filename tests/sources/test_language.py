@@ -22,6 +22,7 @@ from auditkit.errors import (
     UnreadableError,
 )
 from auditkit.sources import load
+from auditkit.sources.pretrained import Loaded, load_model
 from auditkit.tasks.documents import Documents
 
 transformers = pytest.importorskip("transformers")
@@ -94,7 +95,8 @@ def test_long_texts_are_cut_into_windows_that_keep_their_metadata(
     assert subject.train.dataset.wholes == ("0", "1", "1", "1")
     preview = subject.train.preview(2)
     assert preview is not None
-    assert "Texts longer than the model's 8 tokens are cut: 4 windows." in subject.description
+    said = "Texts of train.jsonl longer than the model's 8 tokens are cut: 4 windows."
+    assert said in subject.description
     assert any("2 rows" in sentence for sentence in subject.description)
 
 
@@ -114,6 +116,20 @@ def test_of_an_adapted_model_only_the_adapter_moves(model: Path, tmp_path: Path)
     scores = ForwardINF(task, train=subject.train).influence(subject.train.subset(np.array([2])))
     assert scores.values[0, 2] > 0
     assert "Of the model, only its adapter moves." in subject.description
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated")
+def test_the_base_of_an_adapter_must_be_safe_too(model: Path, tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft")
+    base = save(tmp_path / "base")
+    made = transformers.GPT2LMHeadModel.from_pretrained(base)
+    settings = peft.LoraConfig(r=2, target_modules=["c_attn"], fan_in_fan_out=True)
+    peft.get_peft_model(made, settings).save_pretrained(tmp_path / "adapter")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / "adapter" / name).write_bytes((model / name).read_bytes())
+    save(base, safe=False)
+    with pytest.raises(UnreadableError, match=r"base holds no weights .*, a pickle that could"):
+        load(str(table(tmp_path, TEXTS)), options(tmp_path / "adapter"))
 
 
 @pytest.mark.parametrize(
@@ -223,7 +239,8 @@ def test_long_texts_and_answers_of_such_a_model_are_cut(tmp_path: Path) -> None:
     subject = load(str(pairs(tmp_path, list(rows))), asked)
     assert isinstance(subject.train.dataset, Answers)
     assert [len(own) for own in subject.train.dataset.inputs] == [4, 2]
-    assert "1 texts or answers are cut at the model's 4 tokens." in subject.description
+    said = "1 texts or answers of pairs.jsonl are cut at the model's 4 tokens."
+    assert said in subject.description
 
 
 def test_such_a_model_needs_a_column_of_answers(tmp_path: Path) -> None:
@@ -259,15 +276,29 @@ def test_training_may_have_begun_from_a_base_model(model: Path, tmp_path: Path) 
         load(str(table(tmp_path, TEXTS)), replace(asked, checkpoint=None))
 
 
-def test_a_second_table_holds_the_queries(model: Path, tmp_path: Path) -> None:
+def test_a_second_table_holds_the_queries(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = table(tmp_path, TEXTS)
     (tmp_path / "other").mkdir()
-    second = table(tmp_path / "other", TEXTS[:2])
+    second = table(tmp_path / "other", [*TEXTS[:2], None]).rename(tmp_path / "queries.jsonl")
+    loads: list[Path] = []
+
+    def counted(folder: Path) -> Loaded:
+        loads.append(folder)
+        return load_model(folder)
+
+    monkeypatch.setattr("auditkit.sources.language.load_model", counted)
     found = load(str(first), replace(options(model), evaluation=second))
+    assert loads == [model]
     assert found.queries is not None
     assert isinstance(found.queries.dataset, Documents)
+    assert len(found.train) == 4
     assert len(found.queries) == 2
-    assert found.description[-1] == "2 documents from train.jsonl are the queries."
+    assert found.description[-2:] == (
+        "2 documents from queries.jsonl are the queries.",
+        "Left out: 1 rows of queries.jsonl without text.",
+    )
     (tmp_path / "queries.txt").write_text("a b")
     with pytest.raises(AuditkitError, match=r"queries\.txt"):
         load(str(first), replace(options(model), evaluation=tmp_path / "queries.txt"))

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import polars as pl
@@ -7,7 +8,8 @@ import pytest
 
 from auditkit.errors import SettingError, SubjectReferenceError, UnreadableError
 from auditkit.hookspecs import SourceOptions
-from auditkit.sources import load
+from auditkit.sources import _IN_CODE, load
+from auditkit.subject import Subject
 
 
 def test_importing_sources_and_apply_brings_neither_torch_nor_skrub() -> None:
@@ -60,14 +62,42 @@ def test_a_file_of_another_kind_says_what_is_expected(
 
 
 def test_options_that_mean_nothing_for_the_kind_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(
-        SettingError, match=r"--label was given, and the subject is a Python object"
-    ):
-        load("some.module:subject", SourceOptions(label="y"))
     with pytest.raises(SettingError, match=r"--drop was given, and the subject is a folder"):
         load(str(tmp_path), SourceOptions(drop=("a",)))
     with pytest.raises(SettingError, match=r"--text was given, and embeddings hold numbers"):
         load(str(tmp_path), SourceOptions(embeddings=True, text="a"))
+
+
+@pytest.mark.parametrize("diffusion", [False, True])
+@pytest.mark.parametrize(
+    ("given", "called", "part"),
+    [
+        ({"label": "y"}, "--label", "train"),
+        ({"drop": ("y",)}, "--drop", "train"),
+        ({"trusted": Path("a.csv")}, "--trusted", "queries"),
+        ({"evaluation": Path("a.csv")}, "A second path", "queries"),
+        ({"checkpoint": Path("gpt")}, "--model", "task"),
+        ({"base": Path("gpt")}, "--base", "pretrained"),
+        ({"generated": (Path("a.png"),)}, "--query", "queries"),
+        ({"condition": "cats"}, "--class", "queries"),
+        ({"prompt": "a cat"}, "--prompt", "queries"),
+    ],
+)
+def test_a_python_object_says_itself_what_options_say_of_files(
+    given: dict[str, object], called: str, part: str, diffusion: bool
+) -> None:
+    with pytest.raises(SettingError) as caught:
+        load("some.module:subject", SourceOptions(diffusion=diffusion, **given))  # type: ignore[arg-type]
+    assert str(caught.value) == (
+        f"{called} was given, and the subject is a Python object, which says that itself: leave it "
+        f"out, and set `Subject({part}=...)` in some.module:subject."
+    )
+
+
+def test_each_option_that_says_what_the_data_is_has_its_place_in_code() -> None:
+    how = {"model", "unlabelled", "diffusion", "seed", "device", "batch_size", "progress"}
+    assert {field.name for field in fields(SourceOptions)} == {*_IN_CODE, *how}
+    assert set(_IN_CODE.values()) <= {field.name for field in fields(Subject)}
 
 
 def test_a_trusted_and_an_evaluation_set_exclude_each_other(tmp_path: Path) -> None:

@@ -62,11 +62,9 @@ def test_altered_copies_lean_on_their_originals(
     flagged = frame.filter(pl.col("flagged")).select("query_id", "example_id").rows()
     assert sorted(flagged) == [("like-07.png", "07.png"), ("like-23.png", "23.png")]
     assert frame["probability"].null_count() == frame.height
-    assert (frame.filter(pl.col("side") == "opponent")["score"] < 0).all()
-    sides = {side: frame.filter(pl.col("side") == side) for side in ("proponent", "opponent")}
-    assert sides["proponent"].group_by("query_id").len()["len"].to_list() == [5, 5]
-    assert sides["proponent"]["influence"].min() > 0
-    assert (sides["opponent"]["influence"] < 0).all()
+    assert set(frame["side"]) == {"proponent"}  # so large a rise makes every image's loss higher
+    assert frame.group_by("query_id").len()["len"].to_list() == [5, 5]
+    assert frame["influence"].min() > 0
     assert frame.filter(pl.col("flagged"))["pixel_rank"].to_list() == [1, 1]
     record = json.loads((only() / "run.json").read_text())
     assert record["rate"] == 1
@@ -74,6 +72,27 @@ def test_altered_copies_lean_on_their_originals(
     report = (only() / "report.html").read_text(encoding="utf-8")
     for heading in ("behind each", "What recurs", "How strongly", "How far to trust this"):
         assert heading in report
+
+
+def test_a_small_rise_tells_opponents_too(
+    call: Call, learnt: Path, only: Callable[[], Path]
+) -> None:
+    code, said = call(
+        learnt / "train", "--model", learnt / "model", "--query", learnt / "made",
+        "--rise", "0.005", "--kept", "2", *QUICK,
+    )  # fmt: skip
+    assert code == 0, said
+    frame = pl.read_parquet(only() / "findings.parquet")
+    sides = frame.select("query_id", "side").unique().sort("query_id", "side")
+    assert sides.rows() == [
+        ("like-07.png", "opponent"), ("like-07.png", "proponent"),
+        ("like-23.png", "opponent"), ("like-23.png", "proponent"),
+    ]  # fmt: skip
+    for side, sign in (("proponent", 1), ("opponent", -1)):
+        own = frame.filter(pl.col("side") == side)
+        assert (sign * own["score"]).min() > 0
+        assert (sign * own["influence"]).min() > 0
+    assert not frame.filter(pl.col("side") == "opponent")["flagged"].any()
 
 
 def test_one_image_by_outputs_and_under_no_other_noises(
@@ -161,8 +180,12 @@ def test_a_denoiser_of_ones_own(call: Call, learnt: Path, tmp_path: Path) -> Non
     code, said = call(reference, *QUICK)
     assert code == 0
     assert "generated images" in said
-    code, said = call(reference, "--model", learnt / "model")
-    assert (code, "--model was given" in said) == (2, True)
+    for option, value in (
+        ("--model", learnt / "model"), ("--query", learnt / "made"), ("--class", "7"),
+        ("--prompt", "a seven"),
+    ):  # fmt: skip
+        code, said = call(reference, option, value)
+        assert (code, f"{option} was given, and the subject is a Python" in said) == (2, True)
     code, said = call(subject_file(tmp_path / "none.py", learnt, queries=False))
     assert (code, "`Subject(queries=...)` or --query PATH" in said) == (2, True)
 

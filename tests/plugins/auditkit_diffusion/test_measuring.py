@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from auditkit_diffusion.audit import DiffusionAudit, _kept
+from auditkit_diffusion.audit import DiffusionAudit
 from auditkit_diffusion.measuring import (
     Reference,
     Stability,
@@ -145,12 +145,6 @@ def test_the_ten_strongest_are_compared_with_all_that_pass_them() -> None:
     assert Stability(places, entrant, np.ones(20)).overlap(0, standing) == 0.9
     sampled = np.array([*[1.0] * 10, *[50.0] * 10])  # each of the last stands for fifty
     assert Stability(places, entrant, sampled).overlap(0, standing) == 0.0
-
-
-def test_an_image_is_on_the_side_that_its_score_says() -> None:
-    values = np.array([[5.0, 4.0, 3.0, 1.0], [2.0, -1.0, -1.5, -3.0], [-1.0, -2.0, -3.0, -4.0]])
-    kept = _kept(standings(values), values.astype(np.float32), 2)
-    assert kept == [[0, 1], [0, 3, 2], [3, 2]]
 
 
 def test_short_schedules_are_drawn_from_more_often(learnt: Path) -> None:

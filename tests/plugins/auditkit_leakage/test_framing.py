@@ -18,13 +18,17 @@ def test_a_margin_of_any_colour_is_left_out(photographs: Bytes) -> None:
     np.testing.assert_allclose(found.boxes[1], [[0, 1], [0, 1]])
 
 
-def test_at_most_a_quarter_is_a_margin_and_a_plain_image_has_none() -> None:
-    half = np.zeros((40, 40), np.uint8)
-    half[20:] = np.random.default_rng(0).integers(0, 255, (20, 40))
+@pytest.mark.parametrize(("empty", "left"), [(9, 30), (10, 40), (20, 40)])
+def test_a_margin_wider_than_a_quarter_stays_whole(empty: int, left: int) -> None:
+    """Of 40 rows, nine empty ones and the one after them are a quarter."""
+    image = np.zeros((40, 40), np.uint8)
+    image[empty:] = np.random.default_rng(0).integers(50, 255, (40 - empty, 40))
+    assert framed((image,), trim=True).images[0].shape == (left, 40)
+
+
+def test_a_plain_image_has_no_margin() -> None:
     plain = np.full((40, 40, 3), 8, np.uint8)
-    found = framed((half, plain), trim=True)
-    assert found.images[0].shape == (40, 40)
-    assert found.images[1].shape == (40, 40, 3)
+    assert framed((plain,), trim=True).images[0].shape == (40, 40, 3)
 
 
 def test_nothing_is_left_out_unless_asked_for(photographs: Bytes) -> None:

@@ -48,6 +48,15 @@ def subject_file(path: Path, body: str) -> str:
     return f"{path}:subject"
 
 
+@pytest.mark.parametrize("option", ["--model", "--base"])
+def test_a_python_subject_names_its_model_itself(call: Call, tmp_path: Path, option: str) -> None:
+    reference = subject_file(tmp_path / "own.py", "    return tiny_subject(examples=60)\n")
+    code, said = call(reference, option, tmp_path)
+    assert code == 2, said
+    assert f"{option} was given, and the subject is a Python object" in said
+    assert not (tmp_path / "runs").exists()
+
+
 def test_a_table_with_an_evaluation_table(call: Call, tmp_path: Path) -> None:
     train = digits_table(tmp_path / "train.csv", count=200)
     evaluation = digits_table(tmp_path / "evaluation.csv", count=60, start=200)

@@ -285,7 +285,7 @@ def test_training_examples_are_asked_about_by_their_ids(call: Call, tmp_path: Pa
         (("--query", "row-9999"), 2, "is the id of none of the 120 training examples"),
         (("--prompt", "ada was"), 2, "the subject is a classifier"),
         (("--by", "wards"), 2, "did you mean 'ward'?"),
-        (("--measure", "tokens"), 2, 'train_measure is "tokens"'),
+        (("--measure", "tokens"), 2, "train_measure is 'tokens'"),
         (("--base", "."), 2, "without --model"),
     ],
 )
@@ -296,6 +296,21 @@ def test_what_does_not_fit_a_classifier_is_refused(
     found, said = call(train, "--label", "digit", "--id", "id", *options)
     assert found == code, said
     assert sentence in said
+
+
+@pytest.mark.parametrize(
+    ("option", "part"), [("--model", "Subject(task=...)"), ("--base", "Subject(pretrained=...)")]
+)
+def test_a_python_subject_names_its_model_itself(
+    call: Call, tmp_path: Path, option: str, part: str
+) -> None:
+    (tmp_path / "own.py").write_text("def subject():\n    raise RuntimeError('not to be run')\n")
+    reference = f"{tmp_path / 'own.py'}:subject"
+    code, said = call(reference, "--query", "3", option, tmp_path)
+    assert code == 2, said
+    assert f"{option} was given, and the subject is a Python object" in said
+    assert f"set `{part}` in" in said
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_regression_cannot_be_traced(call: Call, tmp_path: Path) -> None:

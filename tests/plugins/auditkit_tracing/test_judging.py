@@ -3,24 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from auditkit_tracing.chance import Chance
-from auditkit_tracing.judging import in_units, judge, probabilities
+from auditkit_tracing.judging import judge, probabilities
 from auditkit_tracing.measuring import Measured
 
 
-def test_units_are_those_of_the_spread() -> None:
-    scores = np.random.default_rng(0).normal(3.0, 2.0, (2, 4_000))
-    units = in_units(scores)
-    np.testing.assert_allclose(np.median(units, axis=1), 0, atol=1e-9)
-    np.testing.assert_allclose(units.std(axis=1), 1, atol=0.05)
-    np.testing.assert_allclose(in_units(7 * scores + 1), units)
-
-
-def test_scores_that_are_mostly_alike_have_units_all_the_same() -> None:
-    scores = np.zeros((1, 100))
-    scores[0, 3] = 5.0
-    assert in_units(scores)[0].argmax() == 3
-    assert np.isfinite(in_units(scores)).all()
-    assert not in_units(np.ones((1, 5))).any()
+def nobody(scores: np.ndarray) -> np.ndarray:
+    """No example is the query itself."""
+    return np.zeros(scores.shape, dtype=bool)
 
 
 def test_probabilities_are_calibrated_where_chance_is_known() -> None:
@@ -58,8 +47,9 @@ def test_nothing_is_certain_and_higher_is_never_less_likely() -> None:
 def test_opponents_are_judged_on_the_other_side() -> None:
     scores = np.concatenate([np.random.default_rng(3).normal(0, 1, 400), [40.0, -40.0]])[None]
     by_chance = np.random.default_rng(4).normal(0, 1, 4_000)
-    measured = Measured(scores, scores, *[np.zeros_like(scores, dtype=np.int64)] * 2)
-    judged = judge(measured, Chance(by_chance, by_chance, behaviours=8, examples=402))
+    measured = Measured(scores, scores, scores, *[np.zeros_like(scores, dtype=np.int64)] * 2)
+    chance = Chance(by_chance, by_chance, behaviours=8, examples=402)
+    judged = judge(measured, chance, nobody(scores))
     assert judged.score.probability is not None
     assert judged.change.probability is not None
     assert judged.score.probability[0, 400] == judged.score.probability[0].max() > 0.7
@@ -69,9 +59,45 @@ def test_opponents_are_judged_on_the_other_side() -> None:
 
 def test_without_decoys_there_are_no_probabilities() -> None:
     scores = np.arange(5.0)[None]
-    measured = Measured(scores, scores, *[np.zeros((1, 5), dtype=np.int64)] * 2)
+    measured = Measured(scores, scores, scores, *[np.zeros((1, 5), dtype=np.int64)] * 2)
     empty = Chance(np.zeros(0), np.zeros(0), behaviours=0, examples=5)
     for chance in (None, empty):
-        judged = judge(measured, chance)
+        judged = judge(measured, chance, nobody(scores))
         assert judged.score.probability is None
         assert judged.change.probability is None
+
+
+@pytest.mark.parametrize("side", [1, -1])
+def test_a_query_in_training_teaches_nothing_of_what_stands_out(side: int) -> None:
+    random = np.random.default_rng(5)
+    by_chance = random.normal(0, 1, 4_000)
+    chance = Chance(by_chance, by_chance, behaviours=8, examples=402)
+    rest = np.concatenate([random.normal(0, 1, 400), [9.0]])
+    itself = np.zeros((2, 402), dtype=bool)
+    itself[0, 401] = True
+    found = []
+    for own in (2.0, 50.0):  # among those by chance, and above all others: the units are the same
+        scores = side * np.tile(np.append(rest, own), (2, 1))
+        judged = judge(
+            Measured(scores, scores, scores, *[nobody(scores).astype(int)] * 2), chance, itself
+        )
+        standing = judged.score if side > 0 else judged.change
+        assert standing.probability is not None
+        np.testing.assert_allclose(
+            standing.probability[0, :401],
+            probabilities(side * standing.units[0, :401], side * by_chance),
+        )
+        assert np.isnan(standing.probability[0, 401])
+        found.append(standing.probability)
+    as_chance, as_strongest = found
+    np.testing.assert_array_equal(as_chance[0], as_strongest[0])
+    assert as_strongest[1, 400] > as_chance[1, 400]  # where it is not the query, it does teach
+
+
+def test_where_all_are_queries_themselves_nothing_is_claimed() -> None:
+    scores = np.arange(5.0)[None]
+    measured = Measured(scores, scores, scores, *[nobody(scores).astype(int)] * 2)
+    chance = Chance(scores[0], scores[0], behaviours=1, examples=5)
+    judged = judge(measured, chance, ~nobody(scores))
+    assert judged.score.probability is not None
+    assert np.isnan(judged.score.probability).all()

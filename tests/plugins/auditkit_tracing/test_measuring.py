@@ -1,7 +1,14 @@
 from __future__ import annotations
 
 import numpy as np
-from auditkit_tracing.measuring import Examples, examples, mean_over_windows, strongest_window
+from auditkit_tracing.behaviours import Asked, Query
+from auditkit_tracing.measuring import (
+    Examples,
+    examples,
+    mean_over_windows,
+    queries_themselves,
+    strongest_window,
+)
 
 from auditkit import Documents, Pool
 
@@ -29,3 +36,16 @@ def test_wholes_of_a_pool() -> None:
     plain = examples(Pool.from_arrays(np.zeros((3, 2)), np.zeros(3, dtype=int)))
     assert plain.of.tolist() == [0, 1, 2]
     assert not plain.in_windows
+
+
+def test_a_training_example_is_itself_in_its_own_behaviour_alone() -> None:
+    documents = Documents([[1, 2, 3], [4, 5], [6, 7]], wholes=["x", "y", "x"])
+    train = Pool(documents, ids=["x#0", "y", "x#1"])
+    queries = [
+        Query("first", "says", 0.5, shown=("train", "x#1")),
+        Query("second", "says", 0.5, shown=("queries", "y")),  # the id of another pool's example
+        Query("third", "says", 0.5, shown=("train", "y")),
+        Query("third", "says", 0.5),
+    ]
+    found = queries_themselves(Asked(train, queries), train, examples(train))
+    assert found.tolist() == [[True, False], [False, False], [False, True]]

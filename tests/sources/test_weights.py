@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from auditkit.errors import UnreadableError
+from auditkit.sources.weights import PICKLES, check_safetensors
+
+
+def test_a_folder_with_safetensors_is_taken_whatever_else_it_holds(tmp_path: Path) -> None:
+    for name in ("model-00001-of-00002.safetensors", "pytorch_model.bin"):
+        (tmp_path / name).write_bytes(b"")
+    check_safetensors(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", [*PICKLES, ".BIN"])
+def test_pickles_are_named_and_not_taken(tmp_path: Path, suffix: str) -> None:
+    part = tmp_path / "pipeline" / "unet"
+    part.mkdir(parents=True)
+    (part / f"weights{suffix}").write_bytes(b"")
+    found = re.escape(f"weights{suffix}, a pickle that could run code")
+    with pytest.raises(UnreadableError, match=f"^unet holds no weights .*{found}.*: save the"):
+        check_safetensors(part)
+    with pytest.raises(UnreadableError, match=f"^unet of pipeline holds no weights .*{found}"):
+        check_safetensors(part, whole=part.parent)
+
+
+def test_an_empty_folder_is_the_whole_or_a_part(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for whole in (None, folder):
+        with pytest.raises(UnreadableError, match=r"^model holds no weights .*\(found none\)"):
+            check_safetensors(folder, whole=whole)
