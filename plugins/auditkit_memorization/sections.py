@@ -160,7 +160,7 @@ def _pairs(result: AuditResult) -> Section:
         )
         for row in strongest.iter_rows(named=True)
     ]
-    caption = "The memorized example on the left, and beside it the one that leans on it most."
+    caption = "The memorized example first, then the one that leans on it most."
     return Section(
         title=title,
         paragraphs=(told,),
