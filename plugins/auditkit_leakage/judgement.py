@@ -238,20 +238,15 @@ def false_discovery(probability: Floats) -> Floats:
 
 
 def _count_again(samples: Samples, certain: Floats, random: np.random.Generator) -> float:
-    """The number of leaked examples, from samples drawn again and claims drawn as true or not."""
+    """The number of leaked examples, from samples drawn again and claims drawn as true or not.
+
+    How many are identical is known, and not drawn again.
+    """
 
     def again(values: Floats) -> Floats:
         return values[random.integers(0, len(values), len(values))] if len(values) else values
 
-    total = len(samples.evaluation) + len(certain)
-    kept = int(random.binomial(total, len(certain) / total)) if total else 0
-    drawn = Samples(
-        samples.evaluation[random.integers(0, len(samples.evaluation), total - kept)]
-        if len(samples.evaluation)
-        else samples.evaluation,
-        again(samples.null),
-        again(samples.planted),
-    )
+    drawn = Samples(again(samples.evaluation), again(samples.null), again(samples.planted))
     near = fitted(drawn).probability(drawn.evaluation)
-    same = certain[random.integers(0, len(certain), kept)] if len(certain) else certain
-    return float((random.random(len(near)) < near).sum() + (random.random(len(same)) < same).sum())
+    claims = np.concatenate([near, certain])
+    return float((random.random(len(claims)) < claims).sum())

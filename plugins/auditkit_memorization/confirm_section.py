@@ -106,7 +106,7 @@ def _verdict(last: dict[str, float], measured: Measured) -> str:
 
 def _levels(levels: pl.DataFrame, measured: Measured) -> alt.LayerChart:
     chart = alt.Chart(levels).encode(
-        y=alt.Y("trained on:N", title=None, sort=None, axis=alt.Axis(labelLimit=240))
+        y=alt.Y("trained on:N", title=None, sort=None, axis=alt.Axis(labelLimit=280, minExtent=200))
     )
     span = alt.X("low:Q", title=measured.axis, scale=alt.Scale(zero=False))
     drawn: alt.LayerChart = chart.mark_rule(strokeWidth=2).encode(x=span, x2="high:Q")

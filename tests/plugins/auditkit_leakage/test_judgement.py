@@ -125,6 +125,8 @@ def test_with_too_few_samples_all_but_identical_content_is_unknown() -> None:
         assert np.isnan(values).tolist() == [False, True, True]
     assert (found.probability[0], found.discovery[0]) == (0.8, pytest.approx(0.2))
     assert (found.count, found.low, np.isnan(found.high)) == (0.8, 0.0, True)
+    sure = judge(few, identical=np.array([True, False, False]), certain=np.ones(1))
+    assert (sure.count, sure.low) == (1.0, 1.0)  # what is known is in the interval
 
 
 def test_where_all_are_identical_all_are_claimed() -> None:
