@@ -33,9 +33,14 @@ def in_units(scores: npt.NDArray[np.floating]) -> Floats:
 def together(first: npt.NDArray[np.floating], second: npt.NDArray[np.floating]) -> Floats:
     """One score from two readings of the same examples: float64 [row, example].
 
-    The sum of the inverse hyperbolic sines of both in units of their spread: far out that is the
-    log of their product, so that what stands out by both comes before what stands out by one; near
-    the middle it is their sum, and it has their sign where they agree.
+    The sum of log(1 + u) of both, u being how many units of its spread a reading is above the
+    middle, or none. What stands out by both comes before what stands out by one; what stands out by
+    one keeps what that gives it, however low the other is. Nothing is below zero.
     """
-    found: Floats = np.arcsinh(in_units(first)) + np.arcsinh(in_units(second))
+    found: Floats = _outstanding(first) + _outstanding(second)
+    return found
+
+
+def _outstanding(scores: npt.NDArray[np.floating]) -> Floats:
+    found: Floats = np.log1p(np.clip(in_units(scores), 0.0, None))
     return found

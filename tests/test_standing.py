@@ -25,8 +25,9 @@ def test_what_stands_out_twice_comes_before_what_stands_out_once() -> None:
     noise = np.random.default_rng(1).normal(size=(2, 1, 500))
     first, second = noise
     first[0, :2], second[0, :2] = (60.0, 90.0), (60.0, 0.0)  # twice, and once but farther
-    first[0, 2], second[0, 2] = -50.0, -50.0
+    first[0, 2], second[0, 2] = 50.0, -50.0  # once, and the other way by the other
+    first[0, 3], second[0, 3] = -50.0, -50.0
     found = together(first, second)[0]
-    assert found.argsort()[::-1][:2].tolist() == [0, 1]
-    assert found.argmin() == 2
+    assert found.argsort()[::-1][:3].tolist() == [0, 1, 2]
+    assert found[3] == found.min() == 0.0
     np.testing.assert_allclose(together(3 * first, second), together(first, 5 * second + 2))
