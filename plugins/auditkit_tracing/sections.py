@@ -258,9 +258,13 @@ def _retrieval(result: AuditResult, names: Sequence[str]) -> Section:
         if len(counts):
             mean = float(counts.to_numpy().mean())
             name = method[0].upper() + method[1:]
+            shared, average = (
+                (f"{mean:.0f}", "")
+                if len(names) == 1
+                else (f"{mean:.1f}", ", on average over the behaviours")
+            )
             sentences.append(
-                f"{name} shares {mean:.1f} of the first {OVERLAP} with influence"
-                + (", on average over the behaviours." if len(names) > 1 else ".")
+                f"{name} shares {shared} of the first {OVERLAP} with influence{average}."
             )
     table = asked.select(
         "query_id",

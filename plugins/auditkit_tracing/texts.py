@@ -53,9 +53,14 @@ def asked(context: Context) -> Asked:
             written.append(prompt.completion is None)
             step.advance()
     if any(written):
+        which = (
+            f"{sum(written):,} of {len(written):,} completions were"
+            if len(written) > 1
+            else "The completion was"
+        )
         context.note(
-            f"{sum(written):,} of {len(written):,} completions were written by the model itself, "
-            f"always with the likeliest next token, up to {settings.tokens} of them (--tokens)."
+            f"{which} written by the model itself, always with the likeliest next token, up to "
+            f"{settings.tokens} of them (--tokens)."
         )
     pool = _pool(prompts, found, task, pad=_pad(context.subject.train))
     logs = log_probabilities(context, pool, [len(own.completion) for own in found])

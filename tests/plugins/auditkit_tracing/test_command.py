@@ -57,7 +57,7 @@ def test_the_model_completes_a_prompt_itself(call: Call, facts: Facts) -> None:
     code, said = call(*asked(facts, "--prompt", "hal was born in", "--tokens", "1"))
     assert code == 0, said
     assert f"“hal was born in” is followed by “{facts.born['hal']}”" in said
-    assert "1 of 1 completions were written by the model itself" in said
+    assert "The completion was written by the model itself" in said
     assert "embeddings and head are left out" in said
 
 

@@ -94,5 +94,5 @@ def test_confirmation_says_how_far_it_falls_and_rises() -> None:
 
 def test_overlap_with_retrieval_is_said_in_words() -> None:
     [section] = [own for own in sections(result(("q",))) if own.title == "Beside retrieval"]
-    assert "BM25 shares 4.0 of the first 10 with influence." in section.paragraphs
+    assert "BM25 shares 4 of the first 10 with influence." in section.paragraphs
     assert not any("Embedding" in paragraph for paragraph in section.paragraphs)
