@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,7 +42,7 @@ class Traced:
     judged: Judged
     chance: Chance | None
     retrieved: Mapping[str, Floats]
-    values: Sequence[str] | None
+    values: list[str] | None
     itself: Bools
 
 
