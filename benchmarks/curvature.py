@@ -5,7 +5,7 @@
 A convolutional network on digits, in float64: the damped Gauss-Newton system that
 `auditkit.engine.ggn` solves by its rows against curvlinops' Gauss-Newton operator written out and
 solved densely, and the directions that KFAC and EK-FAC give against curvlinops' KFAC with exact
-expectations, where ours draw one target per example.
+expectations.
 """
 
 from __future__ import annotations
