@@ -133,13 +133,18 @@ class Engine(Protocol):
     ) -> Holdout:
         """Every example measured by models that did not train on it, without retraining."""
 
+    def quiet(self) -> Engine:
+        """The same engine, which adds no notes: for what no user asked about."""
+
     def evaluate(self, pool: Pool | None = None) -> Evaluation:
         """Loss, outputs and targets of each example under the trained model."""
 
     def features(self, pool: Pool | None = None) -> Floats:
         """What goes into the model's last linear layer, float32 [example, feature]."""
 
-    def self_check(self, *, queries: int = 16, candidates: int = 512) -> SelfCheck:
+    def self_check(
+        self, *, queries: int = 16, candidates: int = 512, together: bool = False
+    ) -> SelfCheck:
         """Training examples as queries: how often they find themselves."""
 
 

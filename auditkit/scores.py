@@ -144,10 +144,11 @@ class DocumentScores:
     loss: Scores
 
     @property
-    def both(self) -> Scores:
-        """By both (`standing.together`), in no unit: finds more than either alone.
+    def together(self) -> Scores:
+        """By both readings, as `auditkit.together` puts them together.
 
-        What was measured is in docs/benchmarks.md, under Fact tracing.
+        These are no influences: they rank proponents, each in units of its query's other scores,
+        and are zero for all else.
         """
         values = together(self.tokens.values, self.loss.values).astype(np.float32)
         return replace(self.tokens, values=values, measure="tokens and loss")

@@ -274,7 +274,7 @@ def main(seed: int, rounds: int, cache: Path | None, out: Path) -> None:
     found = engine.documents(asked)
     took = time.perf_counter() - start
     rows: dict[str, Any] = {
-        "Forward-INF, tokens and loss": judged(found.both.values.astype(np.float64), data),
+        "Forward-INF, tokens and loss": judged(found.together.values.astype(np.float64), data),
         "Forward-INF, tokens": judged(found.tokens.values.astype(np.float64), data),
         "Forward-INF, document's loss": judged(found.loss.values.astype(np.float64), data),
         "BM25": judged(bm25(data), data),

@@ -30,4 +30,22 @@ def test_what_stands_out_twice_comes_before_what_stands_out_once() -> None:
     found = together(first, second)[0]
     assert found.argsort()[::-1][:3].tolist() == [0, 1, 2]
     assert found[3] == found.min() == 0.0
-    np.testing.assert_allclose(together(3 * first, second), together(first, 5 * second + 2))
+    np.testing.assert_allclose(together(3 * first, second), together(first, 5 * second))
+
+
+def test_what_neither_reading_has_above_zero_is_nothing() -> None:
+    first = -np.arange(1.0, 8.0)[None]
+    assert not together(first, first).any()
+    assert together(first, first + 3.5)[0].nonzero()[0].tolist() == [0, 1, 2]
+
+
+def test_what_does_not_count_moves_neither_middle_nor_spread() -> None:
+    scores = np.zeros((2, 101), dtype=np.float32)
+    scores[:, 80:100] = np.random.default_rng(2).normal(size=20)
+    counted = np.ones(scores.shape, dtype=bool)
+    counted[:, 100] = False
+    scores[1, 100] = 500.0
+    for found in (in_units(scores, counted), together(scores, scores, counted)):
+        assert found.dtype == np.float64
+        np.testing.assert_array_equal(found[0, :100], found[1, :100])
+    assert not in_units(scores, np.zeros(scores.shape, dtype=bool)).any()

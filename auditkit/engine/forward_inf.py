@@ -243,7 +243,7 @@ class ForwardINF:
             TaskError: the model cannot be run on the first query or example.
             NonFiniteScoreError: an update went so far that a score is no number.
         """
-        queries, pool = self._pools.both(queries, pool)
+        queries, pool = self._pools.pair(queries, pool)
         rows = grouped(queries, groups)
         whole = Whole(tuple(rows), pool.ids, measure=self._sides.train_name)
         for tile in self._asking.tiles(self._scoring, queries, rows, pool):
@@ -263,7 +263,7 @@ class ForwardINF:
         Scores come in tiles and are never held whole, so queries and pool may be as large as they
         are; what is said of each training example (`Ranking.mean` and so on) counts all of them.
         """
-        queries, pool = self._pools.both(queries, pool)
+        queries, pool = self._pools.pair(queries, pool)
         rows = grouped(queries, groups)
         strongest = Strongest(tuple(rows), pool.ids, k=k, measure=self._sides.train_name)
         for tile in self._asking.tiles(self._scoring, queries, rows, pool):
@@ -337,6 +337,13 @@ class ForwardINF:
         other._models = self._models.moving_others(parameters, preconditioner, damping=damping)
         return other.configured()
 
+    def quiet(self) -> ForwardINF:
+        """The same engine, which tells nobody anything: for what no user asked about."""
+        other = copy.copy(self)
+        other._warn = None
+        other._asking = other._asks(self.task)
+        return other
+
     def evaluate(self, pool: Pool | None = None) -> Evaluation:
         """Loss, outputs and targets of each example (default: the train pool), as trained.
 
@@ -377,7 +384,7 @@ class ForwardINF:
         """
         if not self._sides.by_token:
             raise SettingError('Scores of documents need an engine with train_measure="tokens".')
-        queries, pool = self._pools.both(queries, pool)
+        queries, pool = self._pools.pair(queries, pool)
         rows = grouped(queries, groups)
         wholes = [Whole(tuple(rows), pool.ids, measure=name) for name in ("tokens", "loss")]
         with self._asking.about(self._scoring, queries, pool, rows=len(rows)):
@@ -399,7 +406,7 @@ class ForwardINF:
         """
         if not self._sides.by_token:
             raise SettingError('Changes of tokens need an engine with train_measure="tokens".')
-        queries, pool = self._pools.both(queries, pool)
+        queries, pool = self._pools.pair(queries, pool)
         with self._asking.about(self._scoring, queries, pool, rows=1):
             return self._scoring.token_changes(queries, np.arange(len(queries)), pool)
 
@@ -466,29 +473,38 @@ class ForwardINF:
                 progress=self._progress,
             )
 
-    def self_check(self, *, queries: int = 16, candidates: int = 512) -> SelfCheck:
+    def self_check(
+        self, *, queries: int = 16, candidates: int = 512, together: bool = False
+    ) -> SelfCheck:
         """Training examples as queries: how often their own score is highest among candidates.
 
         Both sides are measured by what the query side asks about, so that a training example that
-        the model knows by heart still answers to its own query; where tokens are read, candidates
-        come by `DocumentScores.both`. A gate, not an objective: scores that fail it are not worth
-        reading, scores that pass may still be poor. A failure is told to `warn`.
+        the model knows by heart still answers to its own query. A gate, not an objective: scores
+        that fail it are not worth reading, scores that pass may still be poor. A failure is told
+        to `warn`.
+
+        Args:
+            queries: how many training examples are asked about.
+            candidates: among how many.
+            together: whether they come by `DocumentScores.together`, of an engine that reads
+                tokens, in place of what `influence` gives.
 
         Raises:
+            SettingError: `together` with an engine that is not one of `train_measure="tokens"`.
             SignError: unlearning a class helps that class, so the signs cannot be right.
         """
         sides = replace(self._sides, train=self._sides.query, pull=None)
         scoring = self._scoring_of(sides)
 
         def values(asked: Pool, pool: Pool, groups: Sequence[str] | None = None) -> Floats:
-            asked, pool = self._pools.both(asked, pool)
+            asked, pool = self._pools.pair(asked, pool)
             tiles = self._asking.tiles(scoring, asked, grouped(asked, groups), pool, advise=False)
             return np.concatenate([tile.values for tile in tiles]).astype(np.float32)
 
-        def both(asked: Pool, pool: Pool, groups: Sequence[str] | None = None) -> Floats:
-            return self.documents(asked, pool, groups=groups).both.values
+        def joined(asked: Pool, pool: Pool, groups: Sequence[str] | None = None) -> Floats:
+            return self.documents(asked, pool, groups=groups).together.values
 
-        found_by = both if sides.by_token else values
+        found_by = joined if together else values
         result = self_check(found_by, self._pools.given, queries, candidates, seed=self.seed)
         check_sign(values, self.task, self._models.trained, self.train, candidates, seed=self.seed)
         self._asking.tell(failure(result))

@@ -36,7 +36,7 @@ class Prepared:
             return self.train
         return self._of(pool, self._scored, asked=False)
 
-    def both(self, queries: Pool, pool: Pool | None) -> tuple[Pool, Pool]:
+    def pair(self, queries: Pool, pool: Pool | None) -> tuple[Pool, Pool]:
         """The queries, whose random numbers are others than a training example's, and the pool."""
         return self._of(queries, self._asked, asked=True), self.scored(pool)
 

@@ -106,7 +106,7 @@ class Both:
 
     def __call__(self, case: Case, queries: Sequence[Query]) -> Table:
         """The scores of the queries."""
-        return made(self.engine, case).documents(case.queries(queries)).both.values
+        return made(self.engine, case).documents(case.queries(queries)).together.values
 
 
 ALL, SOME = 100, 20

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from auditkit import Pool, in_units
+from auditkit import Pool
 from auditkit.errors import NonFiniteScoreError, StepError
 from auditkit_tracing.behaviours import Asked
 from auditkit_tracing.measuring import Examples, Scorer, measured
@@ -73,14 +73,14 @@ def chance(
     found: list[tuple[Floats, Floats]] = []
     with context.progress.step("tracing decoys", len(decoys)) as step:
         for place in range(len(decoys)):
+            itself = np.array([[of_train and id_ == decoys.ids[place] for id_ in inside.ids]])
             try:
-                own = measured(scoring, decoys.subset([place]), inside, pool=pool)
+                own = measured(scoring, decoys.subset([place]), inside, pool=pool, itself=itself)
             except (StepError, NonFiniteScoreError):
                 continue  # it cannot be unlearned, so that it says nothing of chance
             finally:
                 step.advance()
-            counted = np.array([not of_train or id_ != decoys.ids[place] for id_ in inside.ids])
-            found.append((in_units(own.score)[0, counted], in_units(own.change)[0, counted]))
+            found.append((own.score[~itself], own.fall[~itself]))
     if not found:
         return Chance(np.zeros(0), np.zeros(0), 0, len(sample))
     scores, changes = (np.concatenate(part) for part in zip(*found, strict=True))

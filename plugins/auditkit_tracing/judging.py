@@ -16,8 +16,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from auditkit import in_units
-
 if TYPE_CHECKING:
     from auditkit_tracing.chance import Chance
     from auditkit_tracing.measuring import Measured
@@ -54,20 +52,13 @@ class Judged:
     change: Standing
 
 
-def judge(found: Measured, chance: Chance | None, itself: Bools) -> Judged:
-    """Set what was measured beside chance.
-
-    Args:
-        found: what was measured.
-        chance: what decoys gave; None where none was traced.
-        itself: whether an example is the query itself, [behaviour, example].
-    """
-    score, change = in_units(found.score), in_units(found.change)
+def judge(found: Measured, chance: Chance | None) -> Judged:
+    """Set what was measured beside chance, which is None where no decoy was traced."""
     if chance is None or chance.behaviours == 0:
-        return Judged(Standing(score, None), Standing(change, None))
+        return Judged(Standing(found.score, None), Standing(found.fall, None))
     return Judged(
-        Standing(score, _probabilities(score, chance.score, itself)),
-        Standing(change, _probabilities(-change, -chance.change, itself)),
+        Standing(found.score, _probabilities(found.score, chance.score, found.itself)),
+        Standing(found.fall, _probabilities(-found.fall, -chance.change, found.itself)),
     )
 
 

@@ -7,13 +7,14 @@ of its windows' where that is what is read, the mean over all its tokens where i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from auditkit import Engine, Pool, together
+from auditkit import Engine, Pool, in_units, together
+from auditkit.errors import SettingError
 from auditkit_tracing.behaviours import Asked
 from auditkit_tracing.moving import moving_patterns
 from auditkit_tracing.settings import Context
@@ -46,6 +47,10 @@ class Scorer:
     def by_token(self) -> bool:
         """Whether it sees the change of each token."""
         return self.reads != "loss"
+
+    def quiet(self) -> Scorer:
+        """The same, for what nobody asked about: it adds no notes."""
+        return replace(self, engine=self.engine.quiet())
 
 
 @dataclass(frozen=True)
@@ -81,30 +86,47 @@ class Measured:
     """Readings of whole examples for each behaviour.
 
     Attributes:
-        score: float64 [behaviour, example]; what proponents come by.
+        score: float64 [behaviour, example]; what proponents come by, in units of its spread.
+        proponent: bool [behaviour, example]; whether the score is above its middle, and a reading
+            of it above zero.
         influence: float64 [behaviour, example]; the largest change of a token, where tokens are
             read, as an influence; else the same as `change`.
         change: float64 [behaviour, example]; predicted change of the behaviour's measure if the
             example were left out, from the change of its mean loss; opponents come by it.
+        fall: float64 [behaviour, example]; the same in units of its spread.
         window: int64 [behaviour, example]; the position in the train pool of the window that
             `influence` is of.
         against: int64 [behaviour, example]; that of the window whose mean loss falls most, which
             shows an opponent.
+        itself: bool [behaviour, example]; whether an example is the query itself, which is no
+            finding, and counts in no middle and no spread.
     """
 
     score: Floats
+    proponent: Bools
     influence: Floats
     change: Floats
+    fall: Floats
     window: Positions
     against: Positions
+    itself: Bools
 
 
 def scorer(context: Context) -> Scorer:
-    """The engine for the subject's kind of model, as set; says what moves."""
+    """The engine for the subject's kind of model, as set; says what moves.
+
+    Raises:
+        SettingError: tokens are to be read where there are none.
+    """
     settings, texts = context.settings, context.task.likelihood == "tokens"
     rise = settings.rise or (TEXT_RISE if texts else ELSE_RISE)
     usual: Reading = "both" if texts else "loss"
     reads = usual if settings.measure == "auto" else settings.measure
+    if reads != "loss" and not texts:
+        raise SettingError(
+            f"--measure is {settings.measure}, which reads the tokens of texts, and the subject's "
+            f"task is a {type(context.task).__name__}: leave it out, or take loss."
+        )
     train_measure: Literal["tokens", "auto"] = "auto" if reads == "loss" else "tokens"
     own = context.engine
     patterns, said = settings.parameters, ""
@@ -151,6 +173,7 @@ def measured(
     *,
     groups: Sequence[str] | None = None,
     pool: Pool | None = None,
+    itself: Bools | None = None,
 ) -> Measured:
     """Readings of whole training examples for each behaviour.
 
@@ -160,6 +183,7 @@ def measured(
         whole: what the examples of the pool are windows of.
         groups: of each query, the name of its behaviour; by default each is one.
         pool: the training examples, windows of all that are wholes; by default the train pool.
+        itself: bool [behaviour, example]; whether an example is the query itself; by default none.
     """
     if scoring.by_token:
         found = scoring.engine.documents(queries, pool, groups=groups)
@@ -169,8 +193,24 @@ def measured(
         values = losses = scores.values.astype(np.float64)
     window, change = strongest_window(values, whole), mean_over_windows(losses, whole)
     influence = np.take_along_axis(values, window, axis=1) if scoring.by_token else change
-    score = together(influence, change) if scoring.reads == "both" else influence
-    return Measured(score, influence, change, window, strongest_window(-losses, whole))
+    itself = np.zeros(change.shape, dtype=bool) if itself is None else itself
+    others = ~itself
+    if scoring.reads == "both":
+        score = together(influence, change, others)
+        proponent = score > 0
+    else:
+        score = in_units(influence, others)
+        proponent = (score > 0) & (influence > 0)
+    return Measured(
+        score=score,
+        proponent=proponent & others,
+        influence=influence,
+        change=change,
+        fall=in_units(change, others),
+        window=window,
+        against=strongest_window(-losses, whole),
+        itself=itself,
+    )
 
 
 def strongest_window(values: Floats, whole: Examples) -> Positions:

@@ -70,7 +70,7 @@ def _notes(traced: Traced, check: SelfCheck) -> None:
             "here is not to be trusted.",
             level="warning",
         )
-    if traced.itself.any():
+    if traced.found.itself.any():
         context.note(
             "Queries that are training examples are not counted among their own proponents."
         )

@@ -181,7 +181,7 @@ def _spread(result: AuditResult, names: Sequence[str]) -> Section:
         paragraphs=(
             f"What is chance was measured with {count} decoys: behaviours of the same kind that "
             "nothing taught, put together from parts of different training examples. A score is "
-            "in units of the spread of all training examples' scores for its behaviour. To stand "
+            "measured by the spread of all training examples' scores for its behaviour. To stand "
             "out is to have more to do with the behaviour than training examples have with such "
             "decoys: that is not yet to state it, nor to be its only cause.",
         ),
@@ -198,7 +198,7 @@ def _figure(result: AuditResult, name: str) -> Figure:
         alt.Chart(frame)
         .mark_bar(cornerRadiusEnd=0)
         .encode(
-            x=alt.X("from:Q", title="score, in units of the spread"),
+            x=alt.X("from:Q", title="score"),
             x2="to:Q",
             y=alt.Y("none:Q", title="training examples", scale=scale),
             y2="examples:Q",

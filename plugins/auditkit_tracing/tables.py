@@ -21,17 +21,16 @@ _RANKS = {BM25: "bm25_rank", EMBEDDING: "embedding_rank"}
 def rows(traced: Traced) -> pl.DataFrame:
     """The findings that are kept: proponents and opponents of each behaviour, a row each."""
     made: list[dict[str, object]] = []
-    itself, keep = traced.itself, traced.context.settings.keep
+    found, keep = traced.found, traced.context.settings.keep
+    opponent = (found.change < 0) & (found.fall < 0) & ~found.itself
     places = {name: ranks(values) for name, values in traced.retrieved.items()}
     for row, group in enumerate(traced.asked.behaviours):
-        score, change = traced.found.score[row], traced.found.change[row]
-        for role, strength, standing, window in (
-            (PROPONENT, score, traced.judged.score, traced.found.window),
-            (OPPONENT, -change, traced.judged.change, traced.found.against),
+        for role, possible, strength, standing, window in (
+            (PROPONENT, found.proponent, found.score, traced.judged.score, found.window),
+            (OPPONENT, opponent, -found.change, traced.judged.change, found.against),
         ):
-            outside = standing.units[row] * (1 if role == PROPONENT else -1) > 0
-            eligible = np.flatnonzero((strength > 0) & outside & ~itself[row])
-            order_ = eligible[np.argsort(-strength[eligible], kind="stable")][:keep]
+            eligible = np.flatnonzero(possible[row])
+            order_ = eligible[np.argsort(-strength[row, eligible], kind="stable")][:keep]
             taken = {one["whole"] for one in made if one["query_id"] == group}
             best = [own for own in order_.tolist() if own not in taken]
             for place, own in enumerate(best, start=1):
@@ -45,8 +44,8 @@ def rows(traced: Traced) -> pl.DataFrame:
                         "query_id": group,
                         "role": role,
                         "place": place,
-                        "influence": float(traced.found.influence[row, own]),
-                        "loss_change": float(change[own]),
+                        "influence": float(found.influence[row, own]),
+                        "loss_change": float(found.change[row, own]),
                         **{_RANKS[name]: int(rank[row, own]) for name, rank in places.items()},
                         **({} if traced.values is None else {"group": traced.values[own]}),
                         **(
@@ -79,9 +78,10 @@ def _schema(traced: Traced) -> dict[str, pl.DataType]:
 
 def behaviours(traced: Traced) -> pl.DataFrame:
     """What was asked and how it was answered: a row per query."""
-    flagged, position = flags(traced), ranks(traced.found.score)
+    flagged, itself = flags(traced), traced.found.itself
+    first = ranks(np.where(itself, -np.inf, traced.found.score)) <= OVERLAP
     overlaps = {
-        name: ((ranks(values) <= OVERLAP) & (position <= OVERLAP)).sum(axis=1)
+        name: (first & (ranks(np.where(itself, -np.inf, values)) <= OVERLAP)).sum(axis=1)
         for name, values in traced.retrieved.items()
     }
     made = []
@@ -122,8 +122,11 @@ def spread(traced: Traced) -> pl.DataFrame:
     """How many examples have which score, and how many by chance: a row per behaviour and bin."""
     made = []
     chance = traced.chance.score if traced.chance is not None else np.zeros(0)
-    for group, units in zip(traced.asked.behaviours, traced.judged.score.units, strict=True):
+    for row, group in enumerate(traced.asked.behaviours):
+        units = traced.found.score[row, ~traced.found.itself[row]]
         both = np.concatenate([units, chance])
+        if not len(both):
+            continue
         edges = np.linspace(both.min(), both.max() + 1e-9, _BINS + 1)
         counts = np.histogram(units, edges)[0]
         expected = np.histogram(chance, edges)[0] * len(units) / max(len(chance), 1)

@@ -35,20 +35,19 @@ def trace(context: Context) -> AuditResult:
     seen = None if context.task.likelihood == "tokens" else predictions.look(context)
     asked = texts.asked(context) if seen is None else predictions.asked(context, seen)
     scoring = measuring.scorer(context)
-    check = scoring.engine.self_check()
-    found = measuring.measured(scoring, asked.pool, whole, groups=asked.groups)
-    by_chance = _chance(context, scoring, asked, seen, whole)
+    check = scoring.engine.self_check(together=scoring.reads == "both")
     itself = measuring.queries_themselves(asked, train, whole)
+    found = measuring.measured(scoring, asked.pool, whole, groups=asked.groups, itself=itself)
+    by_chance = _chance(context, scoring, asked, seen, whole)
     run = Traced(
         context=context,
         asked=asked,
         whole=whole,
         found=found,
-        judged=judging.judge(found, by_chance, itself),
+        judged=judging.judge(found, by_chance),
         chance=by_chance,
         retrieved=retrieval.retrieved(context, asked, whole),
         values=values,
-        itself=itself,
     )
     rows = tables.rows(run)
     return results.result(run, rows, _tables(run, rows, scoring), check)
@@ -67,7 +66,7 @@ def _chance(
     if decoys is None:
         return None
     of_train = seen is not None and seen.name == "train"
-    return chance.chance(context, scoring, decoys, whole, of_train=of_train)
+    return chance.chance(context, scoring.quiet(), decoys, whole, of_train=of_train)
 
 
 def _tables(run: Traced, rows: pl.DataFrame, scoring: Scorer) -> dict[str, pl.DataFrame]:
@@ -76,7 +75,7 @@ def _tables(run: Traced, rows: pl.DataFrame, scoring: Scorer) -> dict[str, pl.Da
     made = {"behaviours": tables.behaviours(run), "spread": tables.spread(run)}
     if scoring.by_token:
         shown = rows.filter(rows["place"] <= marking.MARKED)
-        made["marks"] = marking.marked(context, scoring, asked, shown)
+        made["marks"] = marking.marked(context, scoring.quiet(), asked, shown)
     if run.values is not None:
         made["groups"] = groups.by_groups(
             traced.of_others(run),

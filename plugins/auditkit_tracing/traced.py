@@ -32,7 +32,6 @@ class Traced:
         chance: what other behaviours gave; None where none was traced.
         retrieved: by method, how well each example matches each behaviour.
         values: the group of each example, where groups are compared.
-        itself: whether an example is the query itself, [behaviour, example].
     """
 
     context: Context
@@ -43,7 +42,6 @@ class Traced:
     chance: Chance | None
     retrieved: Mapping[str, Floats]
     values: list[str] | None
-    itself: Bools
 
 
 def flags(traced: Traced) -> Bools:
@@ -51,14 +49,13 @@ def flags(traced: Traced) -> Bools:
     probability = traced.judged.score.probability
     if probability is None:
         return np.zeros(traced.found.score.shape, dtype=bool)
-    enough = probability >= traced.context.settings.threshold
-    found: Bools = enough & (traced.found.score > 0) & ~traced.itself
+    found: Bools = (probability >= traced.context.settings.threshold) & traced.found.proponent
     return found
 
 
 def of_others(traced: Traced) -> Floats:
     """Scores in units of their spread, of the query itself their middle, [behaviour, example]."""
-    found: Floats = np.where(traced.itself, 0.0, traced.judged.score.units)
+    found: Floats = np.where(traced.found.itself, 0.0, traced.found.score)
     return found
 
 
@@ -70,5 +67,5 @@ def order(traced: Traced) -> Order:
             name: np.argsort(-values, axis=1, kind="stable")
             for name, values in traced.retrieved.items()
         },
-        barred=traced.itself,
+        barred=traced.found.itself,
     )

@@ -249,6 +249,8 @@ def test_a_short_rise_is_told(pool: Pool) -> None:
     )
     engine.influence(pool.subset([0, 1]))
     assert "2 of 2 queries cannot be raised by 5" in told[0]
+    engine.quiet().influence(pool.subset([0, 1]))
+    assert len(told) == 1
 
 
 class ReducedTask(ClassificationTask):

@@ -36,7 +36,7 @@ def test_each_pool_is_made_once_on_each_side() -> None:
     pools = Prepared(task, train, device=CPU)
     assert pools.given is train
     assert pools.scored(None) is pools.train is pools.scored(train) is not train
-    first, second = pools.both(queries, train), pools.both(queries, None)
+    first, second = pools.pair(queries, train), pools.pair(queries, None)
     assert first == second == (first[0], pools.train)
     assert pools.scored(queries) is not first[0]
     assert task.made == [(4, False), (3, True), (3, False)]
@@ -45,7 +45,7 @@ def test_each_pool_is_made_once_on_each_side() -> None:
 def test_a_pool_that_the_task_leaves_alone_is_itself_and_is_not_held() -> None:
     pools = Prepared(ClassificationTask(nn.Linear(2, 2)), pool(), device=CPU)
     queries = pool(3)
-    assert pools.both(queries, queries) == (queries, queries)
+    assert pools.pair(queries, queries) == (queries, queries)
     held = weakref.ref(queries)
     del queries
     gc.collect()
@@ -54,7 +54,7 @@ def test_a_pool_that_the_task_leaves_alone_is_itself_and_is_not_held() -> None:
 
 def test_what_was_made_goes_with_the_pool_it_was_made_of() -> None:
     pools, queries = Prepared(Copied(), pool(), device=CPU), pool(3)
-    made = weakref.ref(pools.both(queries, None)[0])
+    made = weakref.ref(pools.pair(queries, None)[0])
     gc.collect()
     assert made() is not None
     del queries

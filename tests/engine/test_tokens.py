@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -18,6 +20,7 @@ from auditkit import (
     UpdateSettings,
     together,
 )
+from auditkit.engine.calibration import self_check
 from auditkit.engine.cg import conjugate_gradients
 from auditkit.engine.curvature import as_it_is, estimate
 from auditkit.errors import MissingOutputsError, SettingError
@@ -306,9 +309,12 @@ def test_documents_are_scored_by_tokens_and_by_loss_in_one_pass(
     np.testing.assert_allclose(found.loss.values, loss.values, rtol=1e-2, atol=2e-5)
     assert found.loss.query_ids == ("a", "b", "c")
     assert (found.tokens.measure, found.loss.measure) == ("tokens", "loss")
-    assert (found.both.measure, found.both.query_ids) == ("tokens and loss", ("a", "b", "c"))
+    assert (found.together.measure, found.together.query_ids) == (
+        "tokens and loss",
+        ("a", "b", "c"),
+    )
     np.testing.assert_allclose(
-        found.both.values, together(found.tokens.values, found.loss.values), rtol=1e-5
+        found.together.values, together(found.tokens.values, found.loss.values), rtol=1e-5
     )
     some = engine.documents(asked.subset([3]), pool.subset([7, 2]))
     np.testing.assert_allclose(some.loss.values[0], found.loss.values[2, [7, 2]], rtol=1e-4)
@@ -398,3 +404,17 @@ def test_a_self_check_is_not_advised_on(recurrent: LanguageModelTask) -> None:
         queries=12
     )
     assert not any("first-order" in sentence for sentence in said)
+
+
+def test_the_self_check_is_of_what_documents_are_ranked_by(recurrent: LanguageModelTask) -> None:
+    pool = documents(30, seed=2)
+    engine = ForwardINF(recurrent, train=pool, train_measure="tokens", rise=0.5)
+
+    def ranked(asked: Pool, pool: Pool, groups: Sequence[str] | None = None) -> Values:
+        return engine.documents(asked, pool, groups=groups).together.values
+
+    alone, joined = (engine.self_check(queries=20, together=own) for own in (False, True))
+    assert joined == self_check(ranked, pool, 20, 512, seed=0)
+    assert joined.top1 != alone.top1
+    with pytest.raises(SettingError, match="train_measure"):
+        engine.configured().self_check(together=True)

@@ -285,7 +285,7 @@ def test_training_examples_are_asked_about_by_their_ids(call: Call, tmp_path: Pa
         (("--query", "row-9999"), 2, "is the id of none of the 120 training examples"),
         (("--prompt", "ada was"), 2, "the subject is a classifier"),
         (("--by", "wards"), 2, "did you mean 'ward'?"),
-        (("--measure", "tokens"), 2, "train_measure is 'tokens'"),
+        (("--measure", "tokens"), 2, "which reads the tokens of texts"),
         (("--base", "."), 2, "without --model"),
     ],
 )

@@ -6,10 +6,17 @@ from auditkit_tracing.chance import Chance
 from auditkit_tracing.judging import judge, probabilities
 from auditkit_tracing.measuring import Measured
 
+from auditkit import together
 
-def nobody(scores: np.ndarray) -> np.ndarray:
-    """No example is the query itself."""
-    return np.zeros(scores.shape, dtype=bool)
+
+def measured(score: np.ndarray, fall: np.ndarray, itself: np.ndarray | None = None) -> Measured:
+    """What was measured, by what of it is judged."""
+    itself = np.zeros(score.shape, dtype=bool) if itself is None else itself
+    place = np.zeros(score.shape, dtype=np.int64)
+    return Measured(
+        score=score, proponent=(score > 0) & ~itself, influence=score, change=fall, fall=fall,
+        window=place, against=place, itself=itself,
+    )  # fmt: skip
 
 
 def test_probabilities_are_calibrated_where_chance_is_known() -> None:
@@ -47,9 +54,8 @@ def test_nothing_is_certain_and_higher_is_never_less_likely() -> None:
 def test_opponents_are_judged_on_the_other_side() -> None:
     scores = np.concatenate([np.random.default_rng(3).normal(0, 1, 400), [40.0, -40.0]])[None]
     by_chance = np.random.default_rng(4).normal(0, 1, 4_000)
-    measured = Measured(scores, scores, scores, *[np.zeros_like(scores, dtype=np.int64)] * 2)
     chance = Chance(by_chance, by_chance, behaviours=8, examples=402)
-    judged = judge(measured, chance, nobody(scores))
+    judged = judge(measured(scores, scores), chance)
     assert judged.score.probability is not None
     assert judged.change.probability is not None
     assert judged.score.probability[0, 400] == judged.score.probability[0].max() > 0.7
@@ -59,10 +65,9 @@ def test_opponents_are_judged_on_the_other_side() -> None:
 
 def test_without_decoys_there_are_no_probabilities() -> None:
     scores = np.arange(5.0)[None]
-    measured = Measured(scores, scores, scores, *[np.zeros((1, 5), dtype=np.int64)] * 2)
     empty = Chance(np.zeros(0), np.zeros(0), behaviours=0, examples=5)
     for chance in (None, empty):
-        judged = judge(measured, chance, nobody(scores))
+        judged = judge(measured(scores, scores), chance)
         assert judged.score.probability is None
         assert judged.change.probability is None
 
@@ -76,11 +81,9 @@ def test_a_query_in_training_teaches_nothing_of_what_stands_out(side: int) -> No
     itself = np.zeros((2, 402), dtype=bool)
     itself[0, 401] = True
     found = []
-    for own in (2.0, 50.0):  # among those by chance, and above all others: the units are the same
+    for own in (2.0, 50.0):  # among those by chance, and above all others
         scores = side * np.tile(np.append(rest, own), (2, 1))
-        judged = judge(
-            Measured(scores, scores, scores, *[nobody(scores).astype(int)] * 2), chance, itself
-        )
+        judged = judge(measured(scores, scores, itself), chance)
         standing = judged.score if side > 0 else judged.change
         assert standing.probability is not None
         np.testing.assert_allclose(
@@ -96,8 +99,36 @@ def test_a_query_in_training_teaches_nothing_of_what_stands_out(side: int) -> No
 
 def test_where_all_are_queries_themselves_nothing_is_claimed() -> None:
     scores = np.arange(5.0)[None]
-    measured = Measured(scores, scores, scores, *[nobody(scores).astype(int)] * 2)
     chance = Chance(scores[0], scores[0], behaviours=1, examples=5)
-    judged = judge(measured, chance, ~nobody(scores))
+    judged = judge(measured(scores, scores, np.ones((1, 5), dtype=bool)), chance)
     assert judged.score.probability is not None
     assert np.isnan(judged.score.probability).all()
+
+
+@pytest.mark.parametrize("alike", [0.0, 0.95, 1.0])
+@pytest.mark.parametrize("count", [60, 1_000])
+def test_two_readings_stand_out_by_chance_as_seldom_as_one(alike: float, count: int) -> None:
+    random = np.random.default_rng(6)
+
+    def rows(number: int) -> np.ndarray:
+        common, *own = random.normal(size=(3, number, count))
+        return together(*(alike * common + np.sqrt(1 - alike**2) * noise for noise in own))
+
+    flagged = 0
+    for _ in range(40):
+        scores, decoys = rows(1), rows(16).ravel()
+        judged = judge(measured(scores, scores), Chance(decoys, decoys, 16, count))
+        assert judged.score.probability is not None
+        flagged += int((judged.score.probability >= 0.8).any())
+    assert flagged <= 14  # one in seven is usual, whatever is read (docs/how-to/tracing.md)
+
+
+def test_two_readings_together_flag_what_stands_out_by_both() -> None:
+    random = np.random.default_rng(7)
+    first = random.normal(size=(1, 200))
+    first[0, :5] += 30
+    scores = together(first, first)
+    decoys = np.concatenate([together(own, own)[0] for own in random.normal(size=(16, 1, 200))])
+    judged = judge(measured(scores, scores), Chance(decoys, decoys, 16, 200))
+    assert judged.score.probability is not None
+    assert (judged.score.probability[0, :5] >= 0.8).all()
