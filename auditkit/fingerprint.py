@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -55,21 +55,25 @@ def of_pool(pool: Pool, *, progress: Progress = SILENT) -> str:
 
 def of_example(example: object) -> str:
     """The sum of one example."""
-    total = hashlib.sha256()
-    _feed(total, example)
-    return total.hexdigest()
+    return _read(example)[0]
 
 
 def same_examples(one: Pool, other: Pool) -> bool:
     """Whether two pools hold the same examples in the same order, under whatever ids.
 
-    Examples are compared by the values of their arrays, tensors, images, texts and numbers.
+    Examples are compared by the values of their arrays, tensors, images, texts and numbers, also in
+    mappings and sequences. Of other objects the type alone is known: pools that hold any are the
+    same only where they are one and the same pool, since otherwise it cannot be told.
     """
     if one is other:
         return True
-    return len(one) == len(other) and all(
-        of_example(one[position]) == of_example(other[position]) for position in range(len(one))
-    )
+    if len(one) != len(other):
+        return False
+    for position in range(len(one)):
+        sum_, whole = _read(one[position])
+        if not whole or sum_ != of_example(other[position]):
+            return False
+    return True
 
 
 def described(value: object) -> str | int | float | None:
@@ -97,8 +101,19 @@ def first_unstable(pool: Pool, *, tries: int = 8) -> str | None:
     return None
 
 
-def _feed(total: Sum, value: object) -> None:
-    """Add a value, with its kind and shape, so that no two structures give the same bytes."""
+def _read(example: object) -> tuple[str, bool]:
+    """The sum of an example, and whether it is of all its contents."""
+    total = hashlib.sha256()
+    whole = _feed(total, example)
+    return total.hexdigest(), whole
+
+
+def _feed(total: Sum, value: object) -> bool:
+    """Add a value, with its kind and shape, so that no two structures give the same bytes.
+
+    Returns:
+        Whether all of it was added, and no object in it counts by its type alone.
+    """
     if isinstance(value, Tensor):
         raw = value.detach().cpu().contiguous()
         _mark(total, "array", str(raw.dtype).removeprefix("torch."), *raw.shape)
@@ -115,17 +130,23 @@ def _feed(total: Sum, value: object) -> None:
         total.update(value.tobytes())
     elif isinstance(value, Mapping):
         _mark(total, "mapping", len(value))
-        for key in sorted(value, key=str):
-            _feed(total, key)
-            _feed(total, value[key])
+        parts = [part for key in sorted(value, key=str) for part in (key, value[key])]
+        return _feed_all(total, parts)
     elif isinstance(value, Sequence | np.ndarray):
         _mark(total, "sequence", len(value))
-        for part in value:
-            _feed(total, part)
+        return _feed_all(total, value)
     elif value is None or isinstance(value, bool | int | float | complex):
         _mark(total, type(value).__name__, repr(value))
     else:
         _mark(total, "object", f"{type(value).__module__}.{type(value).__qualname__}")
+        return False
+    return True
+
+
+def _feed_all(total: Sum, values: Iterable[object]) -> bool:
+    """Add every one of the values; whether all of each was added."""
+    whole = [_feed(total, value) for value in values]
+    return all(whole)
 
 
 def _mark(total: Sum, *facts: object) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import random
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -50,8 +52,8 @@ def seed_torch(number: int) -> None:
     one that the caller's own call has left waiting for it; and it writes down the stack each time.
     """
     torch.default_generator.manual_seed(number)
-    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # as in torch
-        torch.cuda.manual_seed_all(number)
+    for backend in _started():
+        backend.manual_seed_all(number)
     if torch.backends.mps.is_available():
         torch.mps.manual_seed(number)
 
@@ -60,8 +62,27 @@ def seed_torch(number: int) -> None:
 def unmoved_generators() -> Iterator[None]:
     """Afterwards, torch's global generators stand where they stood before.
 
-    Those of accelerators only where one is in use: asking about them would start it.
+    Those of accelerators only where one is in use: asking about them would start it. One that is
+    started within has no state from before: its generators begin with the seed that the caller has
+    left waiting for it, if any, and what is drawn from them within stays drawn.
     """
-    started = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]  # as in torch
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if started else ()):
+    back = _ways_back()
+    try:
         yield
+    finally:
+        for put_back in back:
+            put_back()
+
+
+def _ways_back() -> list[Callable[[], None]]:
+    """For each of torch's generators in use, what puts it back to where it stands now."""
+    back: list[Callable[[], None]] = [partial(torch.set_rng_state, torch.get_rng_state())]
+    back += [partial(each.set_rng_state_all, each.get_rng_state_all()) for each in _started()]
+    if torch.backends.mps.is_available():  # its generator lies in the CPU's memory
+        back.append(partial(torch.mps.set_rng_state, torch.mps.get_rng_state()))
+    return back
+
+
+def _started() -> list[ModuleType]:
+    """Those of torch's modules of accelerators, of which there may be several, that are in use."""
+    return [backend for backend in (torch.cuda, torch.xpu) if backend.is_initialized()]

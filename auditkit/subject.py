@@ -88,6 +88,10 @@ class Task(ABC):
         here, and keys that an example's random numbers are drawn by. The methods above must take
         batches of the pool and of what this makes of it.
 
+        What is returned is kept as long as the pool it was made of, so it must not refer to that
+        pool, or neither is ever freed. A `pool.subset` does, by its previews: make a `Pool` of the
+        data set that is measured, with the same ids.
+
         Args:
             pool: the examples.
             device: torch's device to work on.

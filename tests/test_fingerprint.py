@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +101,21 @@ def test_pools_of_the_same_examples_are_told_whatever_their_ids() -> None:
     assert same_examples(pool, Pool.from_arrays(IMAGES.copy(), np.arange(4), ids=list("abcd")))
     for other in (pool.subset([0, 1, 2]), pool.subset([1, 0, 2, 3]), Pool.from_arrays(IMAGES)):
         assert not same_examples(pool, other)
+
+
+class Thing:
+    """An object whose contents nobody knows."""
+
+
+@pytest.mark.parametrize("around", [lambda x: x, lambda x: {"a": [1, x]}, lambda x: (x, 1)])
+def test_objects_known_by_their_type_alone_are_not_told_to_be_the_same(
+    around: Callable[[object], object],
+) -> None:
+    pool = Pool([around(Thing())])
+    assert of_pool(pool) == of_pool(Pool([around(Thing())]))
+    assert not same_examples(pool, Pool([around(Thing())]))
+    assert same_examples(pool, pool)
+    assert same_examples(Pool([around(1.5)]), Pool([around(1.5)]))
 
 
 def test_an_image_file_has_the_sum_of_its_pixels(tmp_path: Path) -> None:

@@ -91,3 +91,90 @@ def test_labels_take_the_place_and_type_they_have_in_training() -> None:
     pairs = labelled(Pool([("a", 1)]), labels[:1], like=("b", 2, 3))
     assert pairs[0] == ("a", 1, 2)
     assert labelled(bare, labels, like=(IMAGES[0], 1)).ids == ("a", "b", "c")
+
+
+@pytest.mark.parametrize(
+    ("example", "like"),
+    [
+        ((1.0, 2.0), {"x": 0.0, "label": 1}),
+        ({"x": 1.0}, (0.0, 1)),
+        ({"x": 1.0, "y": 2}, {"x": 0.0, "label": 1}),
+        ((1.0, 2.0, 3.0), (0.0, 1)),
+        (1.0, (0.0, 0.0, 1)),
+    ],
+)
+def test_examples_of_another_form_are_refused(example: object, like: object) -> None:
+    with pytest.raises(errors.PoolError, match="in one form"):
+        labelled(Pool(Items([example])), np.array([5]), like=like)
+    mixed = labelled(Pool(Items([like, example])), np.array([5, 5]), like=like)
+    with pytest.raises(errors.PoolError, match="in one form"):
+        mixed[1]
+
+
+@pytest.mark.parametrize("labels", [np.array([1, 2]), np.arange(4), np.array(1)])
+def test_there_is_one_label_per_example(labels: np.ndarray) -> None:
+    with pytest.raises(errors.PoolError, match="labels for 3 examples: give one label per example"):
+        labelled(Pool.from_arrays(IMAGES), labels, like=(IMAGES[0], 1))
+
+
+@pytest.mark.parametrize(
+    "own", ["no", np.str_("no"), np.array("no"), np.array(["no"]), b"no", ["no"]]
+)
+@pytest.mark.parametrize("dtype", [None, object])
+def test_a_text_stays_whole(own: object, dtype: type | None) -> None:
+    text = b"perhaps" if isinstance(own, bytes) else "perhaps"
+    pool = labelled(Pool.from_arrays(IMAGES), np.array([text] * 3, dtype), like=(IMAGES[0], own))
+    label = pool[2][1]  # type: ignore[index]
+    assert np.ravel(label).tolist() == [text]
+    if not isinstance(own, np.ndarray):
+        assert type(label) is type(own)
+    rows = pool.dataset.rows(np.array([2, 0]))  # type: ignore[attr-defined]
+    assert np.ravel(rows[1]).tolist() == [text] * 2
+
+
+@pytest.mark.parametrize(
+    ("label", "own", "said"),
+    [
+        (2.7, 1, "2.7 would become 2 in"),
+        (2.7, np.int64(1), "2.7 would become 2 in"),
+        (2.7, torch.tensor(1), r"2.7 would become 2 in .*torch\.int64"),
+        (float("nan"), 1, "nan would become"),
+        (300, np.uint8(1), "300 would become 44 in"),
+        (300, torch.tensor(1, dtype=torch.uint8), "300 would become 44 in"),
+        (2, True, "2 would become True in"),
+        (1e300, np.float32(1), "1e.300 would become inf in"),
+        (2**24 + 1, np.float32(1), "16777217 would become 16777216.0 in"),
+        ("yes", 1, "yes is a text, and the label in `like` is a number"),
+        (1, "no", "1 is a number, and the label in `like` is a text"),
+        (None, 1, "None is of another kind, and the label in `like` is a number"),
+        ([1, 2], 1, r"shape \[2\] each, and the label in `like` has \[\]"),
+        (1, [0, 1], r"shape \[\] each, and the label in `like` has \[2\]"),
+    ],
+)
+def test_a_label_that_would_become_another_is_refused(
+    label: object, own: object, said: str
+) -> None:
+    with pytest.raises(errors.PoolError, match=said):
+        labelled(Pool(["a"]), np.array([label]), like=("b", own))
+
+
+@pytest.mark.parametrize(
+    ("label", "own", "expected"),
+    [
+        (2.0, 1, 2),
+        (1, True, True),
+        (0.1, np.float32(1), np.float32(0.1)),
+        (0.1, torch.tensor(1.0), torch.tensor(0.1)),
+        (np.float32(2), torch.tensor(1, dtype=torch.int32), torch.tensor(2, dtype=torch.int32)),
+        ([1, 0], [0, 1], [1, 0]),
+        ([1, 0], (0, 1), (1, 0)),
+        (3, None, 3),
+    ],
+)
+def test_a_label_takes_the_type_that_it_has_in_like(
+    label: object, own: object, expected: object
+) -> None:
+    found = labelled(Pool(["a"]), np.array([label]), like=("b", own))[0][1]  # type: ignore[index]
+    assert type(found) is type(expected)
+    assert found == expected
+    assert getattr(found, "dtype", None) == getattr(expected, "dtype", None)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from auditkit.seeds import seeded, stream
+from auditkit.seeds import seed_torch, seeded, stream, unmoved_generators
 
 
 def draw() -> tuple[float, float, float]:
@@ -71,3 +71,80 @@ def test_a_purpose_makes_other_numbers_of_the_same_seed() -> None:
             drawn.append(float(torch.rand(())))
     assert drawn[1] == drawn[2]
     assert len(set(drawn)) == 3
+
+
+IN_USE = [
+    ("cuda", "torch.cuda.is_initialized"),
+    ("xpu", "torch.xpu.is_initialized"),
+    ("mps", "torch.backends.mps.is_available"),
+]
+
+
+def functions(module: str) -> list[str]:
+    """Names of a module's functions for the generators of all its devices; MPS has one device."""
+    ending = "" if module == "mps" else "_all"
+    return [f"{name}{ending}" for name in ("get_rng_state", "set_rng_state", "manual_seed")]
+
+
+class Accelerator:
+    """What `torch.cuda`, `torch.xpu` and `torch.mps` say of a generator, in place of a device.
+
+    Attributes:
+        state: where its generator stands.
+        seeds: what it was seeded with.
+    """
+
+    def __init__(self, state: int) -> None:
+        self.state = torch.tensor([state])
+        self.seeds: list[int] = []
+
+    def get_rng_state(self) -> torch.Tensor:
+        return self.state.clone()
+
+    def set_rng_state(self, state: torch.Tensor) -> None:
+        self.state = state
+
+    def get_rng_state_all(self) -> list[torch.Tensor]:
+        return [self.get_rng_state()]
+
+    def set_rng_state_all(self, states: list[torch.Tensor]) -> None:
+        (self.state,) = states
+
+    def manual_seed(self, seed: int) -> None:
+        self.seeds.append(seed)
+        self.state = torch.tensor([seed % 2**31])
+
+    manual_seed_all = manual_seed
+
+
+@pytest.mark.parametrize(("module", "says"), IN_USE)
+def test_an_accelerator_in_use_is_seeded_and_comes_back(
+    module: str, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = Accelerator(77)
+    monkeypatch.setattr(says, lambda: True)
+    for name in functions(module):
+        monkeypatch.setattr(f"torch.{module}.{name}", getattr(device, name))
+    with pytest.raises(ZeroDivisionError), seeded(5):
+        1 / int(device.state.item() - 5)
+    assert device.state.item() == 77
+    with unmoved_generators():
+        seed_torch(6)
+        device.state += 1
+    assert device.state.item() == 77
+    assert device.seeds == [5, 6]
+
+
+@pytest.mark.parametrize(("module", "says"), IN_USE)
+def test_an_accelerator_that_is_not_in_use_is_asked_nothing(
+    module: str, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter([False, False, True])  # it starts within: it has no state from before
+    monkeypatch.setattr(says, lambda: next(answers))
+    for name in functions(module):
+        monkeypatch.setattr(f"torch.{module}.{name}", lambda *_: pytest.fail("was asked"))
+    expected = torch.get_rng_state()
+    with unmoved_generators():
+        seed_torch(6)
+    assert next(answers)
+    assert torch.equal(torch.get_rng_state(), expected)

@@ -323,7 +323,7 @@ class ForwardINF:
     ) -> ForwardINF:
         """An engine on the same models, with another preconditioner or other parameters that move.
 
-        Rise and damping are this engine's own where they are left out; anything else of what is
+        The rise stays, and so does the damping where it is left out; anything else of what is
         measured has its default, and `configured` changes that in turn. The models themselves are
         shared; the curvature is estimated anew when scores are first asked for.
 

@@ -262,8 +262,16 @@ def draws(function: Function, model: nn.Module, pool: Pool, device: torch.device
 
 
 def _generators(device: torch.device) -> list[Tensor]:
+    """The states of the generators that a function may draw from on that device."""
     states = [torch.get_rng_state()]
-    return [*states, torch.cuda.get_rng_state(device)] if device.type == "cuda" else states
+    match device.type:
+        case "cuda":
+            states.append(torch.cuda.get_rng_state(device))
+        case "xpu":
+            states.append(torch.xpu.get_rng_state(device))
+        case "mps":
+            states.append(torch.mps.get_rng_state())
+    return states
 
 
 def at_least_single(dtype: torch.dtype) -> torch.dtype:

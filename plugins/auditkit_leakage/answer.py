@@ -59,7 +59,7 @@ def _known_to(leaked: int, *, alone: bool) -> str:
 
 def _clean(found: Evidence, judgement: Judgement, *, alone: bool) -> str:
     """What none of the examples is, as far as is known."""
-    if not judgement.unknown:
+    if judgement.mixture.ratio is not None:
         return "looks like a copy of another" if alone else "looks as if it had been trained on"
     by_chance = ", except by chance" if found.best.identical.any() else ""
     same = "another" if alone else "a training example"

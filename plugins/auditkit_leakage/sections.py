@@ -195,7 +195,8 @@ def _median(frame: pl.DataFrame, name: str) -> float | None:
 
 
 def _altered_are_judged(result: AuditResult) -> bool:
-    return bool(result.summary["altered copies judged"])
+    """Whether they were; runs stored before this was noted take it that they were."""
+    return bool(result.summary.get("altered copies judged", True))
 
 
 def _duplicates(result: AuditResult) -> Section:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from auditkit import Pool, labelled, lacks_labels
-from auditkit.errors import SettingError, UsageError, did_you_mean
+from auditkit.errors import PoolError, SettingError, UsageError, did_you_mean
 from auditkit_tracing.behaviours import TOGETHER, Asked, Query, quoted
 from auditkit_tracing.settings import Context
 
@@ -116,11 +116,21 @@ def class_names(context: Context, classes: int) -> Sequence[str]:
 
 
 def with_targets(context: Context, seen: Seen, chosen: Positions, targets: Positions) -> Pool:
-    """Some of the examples, with these classes in their labels' place, int64 [chosen]."""
+    """Some of the examples, with these classes in their labels' place, int64 [chosen].
+
+    Raises:
+        UsageError: examples in which a class has no place, or labels that are no classes.
+    """
     pool = seen.pool.subset(chosen)
     if seen.labels is not None and np.array_equal(seen.labels[chosen], targets):
         return pool
-    return labelled(pool, targets, like=context.subject.train[0])
+    try:
+        return labelled(pool, targets, like=context.subject.train[0])
+    except PoolError as error:
+        raise UsageError(
+            f"The predicted class, or a decoy's, cannot be put in the label's place: {error} Or "
+            "take --about label with --decoys 0, and give queries labels that are to be traced."
+        ) from error
 
 
 def _chosen(context: Context, seen: Seen) -> Positions:

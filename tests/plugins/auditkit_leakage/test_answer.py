@@ -40,6 +40,11 @@ def searched(train: Sequence[str], evaluation: Sequence[str] | None) -> Evidence
             ["yes", *texts(9, 1)],
             "is identical to a training example, except by",
         ),
+        (
+            ["yes"] * 9 + texts(0, 9),
+            ["yes", "yes"],
+            f"is identical to a training example, except by chance; {UNKNOWN}",
+        ),
         (texts(0, 150), texts(150, 9), "looks as if it had been trained on."),
         (texts(0, 150), None, "looks like a copy of another."),
     ],

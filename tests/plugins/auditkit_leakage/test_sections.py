@@ -60,6 +60,17 @@ def test_where_nothing_is_flagged_the_nearest_pairs_are_shown(
     assert len(titles["Pairs"].galleries[0].rows) == 6
 
 
+def test_runs_stored_before_it_was_told_whether_altered_copies_were_judged_are_shown(
+    result: auditkit.AuditResult,
+) -> None:
+    told = dict(result.summary)
+    assert told.pop("altered copies judged") is True
+    sections = LeakageAudit().sections(replace(result, summary=told))
+    titles = {section.title: section for section in sections}
+    assert "say what a distance means; the prob" in text_of(titles["How far to trust this"])
+    assert titles["How far to trust this"].figures
+
+
 def test_a_probability_that_is_not_known_is_never_a_number(tmp_path: Path) -> None:
     texts = ["an odd sentence about foxes and hens", "another one about rain and wind"]
     queries = [texts[0], texts[1].upper(), "nothing like the others at all"]

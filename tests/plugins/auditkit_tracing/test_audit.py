@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -13,42 +15,85 @@ from auditkit_tracing import TracingAudit
 from torch import nn
 
 import auditkit
-from auditkit import Documents, LanguageModelTask, Pool, Recipe, Subject
+from auditkit import (
+    ClassificationTask,
+    Documents,
+    ForwardINF,
+    LanguageModelTask,
+    Pool,
+    Recipe,
+    Subject,
+)
 from auditkit.errors import SettingError, UsageError
 from auditkit.testing import check_audit, tiny_subject
+
+if TYPE_CHECKING:
+    from auditkit.subject import Batch
 
 
 def test_it_fits_in() -> None:
     check_audit(TracingAudit)
 
 
-def test_mappings_and_labels_that_are_asked_about(tmp_path: Path) -> None:
+class Mappings:
+    """The examples of a pool of pairs, as mappings."""
+
+    def __init__(self, pool: Pool, key: str) -> None:
+        self.pool, self.key = pool, key
+
+    def __len__(self) -> int:
+        return len(self.pool)
+
+    def __getitem__(self, position: int) -> object:
+        inputs, label = self.pool[position]  # type: ignore[misc]
+        return {"image": inputs, self.key: label}
+
+
+def subject_of_mappings(key: str) -> Subject:
+    """A subject whose examples hold their label under a key."""
     whole = tiny_subject(examples=80, queries=12, epochs=4)
     assert whole.queries is not None
-
-    class Rows:
-        def __init__(self, pool: Pool) -> None:
-            self.pool = pool
-
-        def __len__(self) -> int:
-            return len(self.pool)
-
-        def __getitem__(self, position: int) -> object:
-            inputs, label = self.pool[position]  # type: ignore[misc]
-            return {"image": inputs, "label": label}
-
-    subject = replace(
+    return replace(
         whole,
-        train=Pool(Rows(whole.train), ids=whole.train.ids),
-        queries=Pool(Rows(whole.queries), ids=whole.queries.ids),
+        train=Pool(Mappings(whole.train, key), ids=whole.train.ids),
+        queries=Pool(Mappings(whole.queries, key), ids=whole.queries.ids),
     )
-    name = whole.queries.ids[3]
+
+
+def test_mappings_and_labels_that_are_asked_about(tmp_path: Path) -> None:
+    subject = subject_of_mappings("label")
+    assert subject.queries is not None
+    name = subject.queries.ids[3]
     for about in ("prediction", "label"):
         run = auditkit.run(
             "tracing", subject, out=tmp_path,
             settings={"query": (name,), "about": about, "decoys": 2},
         )  # fmt: skip
         assert set(run.findings.frame["query_id"]) == {name}
+
+
+class OwnKey(ClassificationTask):
+    """Examples hold their class under a key of their own."""
+
+    def outputs(self, model: nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        pair = (batch["image"], batch["class"]) if isinstance(batch, Mapping) else batch
+        return super().outputs(model, pair)
+
+
+def test_a_class_without_a_place_is_told_with_what_to_do(tmp_path: Path) -> None:
+    subject = subject_of_mappings("class")
+    task = OwnKey(subject.required_task().model)
+    evaluated = ForwardINF(task, train=subject.train).evaluate(subject.queries)
+    assert subject.queries is not None
+    assert evaluated.outputs is not None
+    wrong = np.flatnonzero(evaluated.outputs.argmax(axis=1) != evaluated.targets)
+    subject, name = replace(subject, task=task), subject.queries.ids[wrong[0]]
+    for settings in ({"decoys": 0}, {"about": "label"}):
+        with pytest.raises(UsageError, match=r"place: .* take --about label with --decoys 0, and"):
+            auditkit.run("tracing", subject, out=tmp_path, settings={"query": (name,), **settings})
+    taken = {"query": (name,), "about": "label", "decoys": 0}
+    told = auditkit.run("tracing", subject, out=tmp_path, settings=taken)
+    assert set(told.findings.frame["query_id"]) == {name}
 
 
 def test_queries_together_are_one_behaviour(tmp_path: Path) -> None:
