@@ -137,10 +137,14 @@ def _language(path: Path, options: SourceOptions) -> Subject:
         ("drop", "embeddings", "trusted"),
         reason="a language model is trained on the texts alone: leave it out",
     )
-    if path.suffix.lower() not in TABLE_SUFFIXES:
-        raise _unknown_file(path)
-    if options.evaluation is not None and options.evaluation.suffix.lower() not in TABLE_SUFFIXES:
-        raise _unknown_file(options.evaluation)
+    for table in (path, options.evaluation):
+        if table is not None and table.is_dir():
+            raise SubjectReferenceError(
+                f"{table.name} is a folder: give the table of texts (.csv, .tsv, .parquet, .ndjson "
+                "or .jsonl) that the language model was trained on; --model is its folder."
+            )
+        if table is not None and table.suffix.lower() not in TABLE_SUFFIXES:
+            raise _unknown_file(table)
     return load_language(path, options)
 
 

@@ -175,6 +175,13 @@ def test_options_that_mean_nothing_here_are_refused(model: Path, tmp_path: Path)
         load(str(table(tmp_path, TEXTS)), options(model, label="source"))
 
 
+def test_a_folder_in_the_place_of_texts_is_refused(model: Path, tmp_path: Path) -> None:
+    texts = table(tmp_path, ["the sea is cold", "the sun is warm"])
+    for path, second in ((model, None), (texts, model)):
+        with pytest.raises(SubjectReferenceError, match="is a folder: give the table of texts"):
+            load(str(path), replace(options(model), evaluation=second))
+
+
 def test_columns_without_text_and_texts_of_one_token_are_refused(
     model: Path, tmp_path: Path
 ) -> None:
