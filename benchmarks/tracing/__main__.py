@@ -77,9 +77,9 @@ def ranking(case: Case, folder: Path, *, variants: bool) -> Cells:
     return result
 
 
-def self_check(case: Case, engine: Engine) -> Cells:
+def self_check(case: Case, engine: Engine, *, together: bool = False) -> Cells:
     """Training documents as queries: how often one finds itself first."""
-    check = made(engine, case).self_check(queries=CHECKED, candidates=CANDIDATES)
+    check = made(engine, case).self_check(queries=CHECKED, candidates=CANDIDATES, together=together)
     return {"queries": check.queries, "candidates": CANDIDATES, "top-1": check.top1}
 
 
@@ -98,7 +98,7 @@ def stage_of(name: str, case: Case, seed: int, folder: Path, *, again: bool) -> 
         "found": lambda: found(case, folder),
         "cause": lambda: removal(case, seed, folder),
         "ranking": lambda: ranking(case, folder, variants=False),
-        "self-check": lambda: self_check(case, BEST),
+        "self-check": lambda: self_check(case, BEST, together=True),
         "self-check by loss": lambda: self_check(case, Engine()),
         "variants": lambda: ranking(case, folder, variants=True),
         "cost": lambda: cost.both(seed, folder.parent),
