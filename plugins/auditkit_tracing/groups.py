@@ -1,9 +1,9 @@
 """Which source taught it: behaviours by the values of a metadata column.
 
-A group's strength is the mean score of its examples, in units of the spread of the behaviour's
-scores. How likely as high a mean is by chance is told by dealing the groups out anew: the same
-numbers of examples, drawn at random. So a large group needs more than one strong example, and a
-small one is not taken for a source because of a single lucky score. P-values are corrected for the
+A group's strength is the mean influence of its examples, in units of the spread of the influences
+on the behaviour. How likely as high a mean is by chance is told by dealing the groups out anew: the
+same numbers of examples, drawn at random. So a large group needs more than one strong example, and
+a small one is not taken for a source because of a single lucky one. P-values are corrected for the
 number of groups and behaviours (Benjamini and Hochberg 1995).
 """
 
@@ -71,14 +71,15 @@ def by_groups(
     """How strongly each group taught each behaviour, and how likely that is by chance.
 
     Args:
-        units: float64 [behaviour, example]; 0, their middle, for an example that is the query.
+        units: float64 [behaviour, example]; influences in units of their spread, 0, their middle,
+            for an example that is the query.
         flagged: bool [behaviour, example].
         values: the group of each example.
         names: of the behaviours.
         seed: for the deals.
 
     Returns:
-        A row per behaviour and group, the strongest first: `strength`, the mean score; `share`,
+        A row per behaviour and group, the strongest first: `strength`, the mean; `share`,
         the group's part of all that is flagged; `q`, the false-discovery rate.
     """
     from scipy.stats import false_discovery_control  # noqa: PLC0415 - slow to import

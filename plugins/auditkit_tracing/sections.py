@@ -234,9 +234,10 @@ def _groups(result: AuditResult, names: Sequence[str]) -> Section:
         "Which source taught it",
         paragraphs=(
             *sentences,
-            "Strength is the mean score of a group's examples, q the false-discovery rate when "
-            "groups of the same sizes are dealt out at random; a group is named if q is at most "
-            f"{SIGNIFICANT:g}. One strong example in a large group is not enough.",
+            "Strength is the mean influence of a group's examples, in units of its spread, q the "
+            "false-discovery rate when groups of the same sizes are dealt out at random; a group "
+            f"is named if q is at most {SIGNIFICANT:g}. One strong example in a large group is not "
+            "enough.",
         ),
         table=frame.filter(pl.col("query_id").is_in(list(names[:SHOWN])))
         .group_by("query_id", maintain_order=True)

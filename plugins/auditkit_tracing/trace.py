@@ -78,7 +78,7 @@ def _tables(run: Traced, rows: pl.DataFrame, scoring: Scorer) -> dict[str, pl.Da
         made["marks"] = marking.marked(context, scoring.quiet(), asked, shown)
     if run.values is not None:
         made["groups"] = groups.by_groups(
-            traced.of_others(run),
+            traced.pulls(run),
             traced.flags(run),
             run.values,
             list(asked.behaviours),

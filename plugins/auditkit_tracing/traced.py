@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from auditkit import in_units
 from auditkit_tracing.behaviours import Asked
 from auditkit_tracing.chance import Chance
 from auditkit_tracing.confirm import Order
@@ -53,9 +54,14 @@ def flags(traced: Traced) -> Bools:
     return found
 
 
-def of_others(traced: Traced) -> Floats:
-    """Scores in units of their spread, of the query itself their middle, [behaviour, example]."""
-    found: Floats = np.where(traced.found.itself, 0.0, traced.found.score)
+def pulls(traced: Traced) -> Floats:
+    """Influences in units of their spread, of the query itself their middle, [behaviour, example].
+
+    Unlike scores that put two readings together, they may be averaged: one strong example weighs as
+    much as many weak ones of the same sum.
+    """
+    others = ~traced.found.itself
+    found: Floats = np.where(others, in_units(traced.found.influence, others), 0.0)
     return found
 
 

@@ -4,8 +4,10 @@ import numpy as np
 import polars as pl
 import pytest
 from auditkit_tracing.groups import SIGNIFICANT, by_groups, values_of
-from auditkit_tracing.measuring import Examples
+from auditkit_tracing.measuring import Examples, Measured
+from auditkit_tracing.traced import Traced, pulls
 
+from auditkit import together
 from auditkit.errors import ColumnError
 
 NOTHING = np.zeros((1, 200), dtype=bool)
@@ -32,6 +34,24 @@ def test_one_strong_example_in_a_large_group_is_not_enough() -> None:
     units = np.random.default_rng(1).normal(0, 1, (1, 200))
     units[0, 5] = 100.0
     assert asked(units)["large"] > SIGNIFICANT
+
+
+def test_a_few_strong_examples_are_not_drowned_by_many_weak_ones() -> None:
+    influence = np.random.default_rng(2).normal(0, 1, (1, 200))
+    influence[0, 100:105] += 60  # half of the small group
+    influence[0, :100] += 0.5  # all of the large one
+    itself = np.zeros((1, 200), dtype=bool)
+    itself[0, 0] = True
+    influence[0, 0] = 1_000.0  # the query itself, of the large one
+    place = np.zeros((1, 200), dtype=np.int64)
+    found = Measured(
+        score=together(influence, influence, ~itself), proponent=influence > 0,
+        influence=influence, change=influence, fall=influence, window=place, against=place,
+        itself=itself,
+    )  # fmt: skip
+    units = pulls(Traced(None, None, None, found, None, None, {}, None))  # type: ignore[arg-type]
+    assert units[0, 0] == 0
+    assert asked(units)["small"] <= SIGNIFICANT < asked(units)["large"]
 
 
 def test_by_chance_no_group_is_named_more_often_than_said() -> None:
