@@ -126,7 +126,7 @@ def run(split: Split, out: Path) -> Path:
     """Run the command, and give the folder of its run."""
     command = [sys.executable, "-m", "auditkit", "leakage", *map(str, split.paths), *split.options]
     subprocess.run([*command, "--out", str(out)], check=True)
-    [made] = out.iterdir()
+    [made] = out.glob("*-leakage-*")
     return made
 
 

@@ -77,7 +77,7 @@ def audit(data: Flipped, out: Path) -> Mapping[str, float]:
     start = time.perf_counter()
     subprocess.run([*command, "--out", str(out)], check=True)
     seconds = time.perf_counter() - start
-    [run] = out.iterdir()
+    [run] = out.glob("*-mislabel-*")
     frame = pl.read_parquet(run / "findings.parquet")
     wrong = frame["example_id"].is_in(list(data.wrong)).to_numpy()
     flagged = frame["flagged"].to_numpy()
