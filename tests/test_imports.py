@@ -129,6 +129,26 @@ def test_what_must_be_quick_to_import_brings_no_torch() -> None:
     assert child.returncode == 0, child.stderr
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import auditkit.pipeline, auditkit.engine",
+        "from auditkit.cli.main import main\ntry: main(['--help'])\nexcept SystemExit: pass",
+    ],
+)
+def test_what_every_command_imports_brings_nothing_large(code: str) -> None:
+    large = (
+        "scipy.stats", "scipy.optimize", "sklearn", "pandas", "pyarrow", "altair",
+        "torch._dynamo", "transformers", "diffusers",
+    )  # fmt: skip
+    child = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys\n"
+         f"sys.exit(' '.join(name for name in {large!r} if name in sys.modules))"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert child.stderr.strip() == ""
+
+
 def test_every_public_name_is_there_and_typed() -> None:
     for name in auditkit.__all__:
         assert getattr(auditkit, name) is not None

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from scipy.stats import rankdata
 from torch import Tensor, nn
 
 from auditkit.batches import collate
@@ -176,6 +175,8 @@ def _plus(one: Weights, other: Weights, by: Tensor) -> dict[str, Tensor]:
 
 def _agreement(before: Tensor, after: Tensor) -> Tensor:
     """Spearman's correlation of two tables of scores, row by row, [q]."""
+    from scipy.stats import rankdata  # noqa: PLC0415 - slow to import, and large
+
     ranks = [rankdata(part.cpu().numpy(), axis=1) for part in (before, after)]
     one, other = (rank - rank.mean(axis=1, keepdims=True) for rank in ranks)
     norms = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)

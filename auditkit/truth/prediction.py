@@ -8,7 +8,6 @@ from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import rankdata
 
 from auditkit.errors import PoolError, SettingError
 from auditkit.scores import Floats, Scores
@@ -142,6 +141,8 @@ def _resampled_means(predicted: Doubles, actual: Doubles, *, resamples: int, see
 
 def _ranks(values: Doubles, times: Doubles) -> Doubles:
     """Centred mean ranks, [resample, row], among rows that count so many times."""
+    from scipy.stats import rankdata  # noqa: PLC0415 - slow to import, and large
+
     ranks = rankdata(values, method="dense")  # equal values, equal integers
     below = (ranks[:, None] > ranks[None, :]) + 0.5 * (ranks[:, None] == ranks[None, :])
     counted = times @ below.T

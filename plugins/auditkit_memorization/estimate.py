@@ -22,7 +22,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy.special import expit, log_softmax, logit
-from scipy.stats import beta
 
 from auditkit import ClassTables
 
@@ -203,6 +202,8 @@ def _concentration(prior: Values, seen: Bools, right: Bools) -> float:
 
 def _above(with_it: _Beta, without: _Beta, threshold: float) -> Values:
     """The probability that the one exceeds the other by the threshold, [example]."""
+    from scipy.stats import beta  # noqa: PLC0415 - slow to import
+
     total = np.zeros(len(with_it.right))
     for place in range(_QUANTILES):
         level = beta.ppf((place + 0.5) / _QUANTILES, with_it.right, with_it.wrong)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import rankdata
 
 from auditkit_mirror.draws import stream
 
@@ -82,6 +81,8 @@ def pearson(left: Table, right: Table) -> Table:
 
 def spearman(left: Table, right: Table) -> Table:
     """The rank correlation along the last axis; ties have their mean rank."""
+    from scipy.stats import rankdata  # noqa: PLC0415 - slow to import
+
     return pearson(rankdata(left, axis=-1), rankdata(right, axis=-1))
 
 

@@ -17,7 +17,6 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
-from scipy.optimize import minimize
 
 from auditkit.errors import DataError
 from auditkit_mirror.families import FAMILIES, Family, Kind
@@ -169,6 +168,8 @@ def largest(table: Table) -> float:
 
 
 def _rough(problem: Problem, start: Table | None) -> Table:
+    from scipy.optimize import minimize  # noqa: PLC0415 - slow to import
+
     shape = (problem.inputs.shape[1], problem.targets.shape[1])
     begin = np.zeros(shape) if start is None else start
     if problem.kind == "squared":

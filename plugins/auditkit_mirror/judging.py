@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import rankdata
 
 from auditkit import AuditContext, AuditResult, Findings
 from auditkit_mirror.agreement import Agreement, scaled
@@ -125,5 +124,7 @@ def _findings(context: AuditContext[MirrorSettings], measured: Measured) -> Find
 
 def _places(side: Table) -> Table:
     """Ranks from 0 to 1, [query, row]."""
+    from scipy.stats import rankdata  # noqa: PLC0415 - slow to import
+
     found: Table = (rankdata(side, axis=1) - 1) / max(side.shape[1] - 1, 1)
     return found

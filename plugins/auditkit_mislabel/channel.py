@@ -25,7 +25,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize
 from scipy.special import gammaln, log_softmax, logsumexp
 
 Table = npt.NDArray[np.float64]
@@ -188,6 +187,8 @@ def _calibrated(
     begin: Table,
 ) -> tuple[float, Table]:
     """Scale and bias that make the labels likeliest, given T; a normal prior holds the bias."""
+    from scipy.optimize import minimize  # noqa: PLC0415 - slow to import
+
     count, classes = logs.shape
     arrived = transition.T[labels]  # [example, class]: how each class would come by the label
     arrived[trusted] = np.eye(classes)[labels[trusted]]

@@ -22,7 +22,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import brentq
 from scipy.special import expit, log_softmax
 
 from auditkit import ClassTables
@@ -110,6 +109,8 @@ def judge(
 
 def _shifted(odds: Table, *, total: float, counted: Bools) -> Table:
     """Probabilities of log odds, all shifted alike, that add up to a total among those counted."""
+    from scipy.optimize import brentq  # noqa: PLC0415 - slow to import
+
     total = float(np.clip(total, 1e-6, counted.sum() - 1e-6))
     far = 50.0 + np.abs(odds).max()
     shift = brentq(lambda by: expit(odds[counted] + by).sum() - total, -far, far)
