@@ -14,8 +14,6 @@ from auditkit_leakage.content import Content, Pixels
 
 Random = np.random.Generator
 
-LETTERS = "abcdefghijklmnopqrstuvwxyz"
-
 
 def planted(
     content: Content, positions: Sequence[int] | npt.NDArray[np.int64], *, seed: int
