@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from auditkit.engine.checkpoints import load_weights, read_weights
 from auditkit.engine.factors import FactorStore
+from auditkit.engine.layout import channels_last
 from auditkit.engine.preconditioner import Choice, Chosen, Undamped, prepare
 from auditkit.engine.restore import in_single, only_moving, private_copy
 from auditkit.errors import SettingError
@@ -92,7 +93,8 @@ class Models:
         self._choice, self._damping, self._seed = preconditioner, damping, seed
         self._device, self._progress = device, progress
         self._batch_size, self._factors, self._warn = batch_size, factors, warn
-        self.trained = in_single(private_copy(task.model, device), task, train, device)
+        single = in_single(private_copy(task.model, device), task, train, device)
+        self.trained = channels_last(single, task, train, device)
         self._undamped: dict[int, Undamped] = {}  # shared with those of another damping
         self._chosen: dict[int, Chosen] = {}
         self._read: dict[int, Mapping[str, Tensor]] = {}  # files, each read once

@@ -296,8 +296,8 @@ def _by(value: Tensor, weights: Weights) -> dict[str, Tensor]:
 
 
 def _moved(model: nn.Module, direction: Weights, step: float) -> dict[str, Tensor]:
-    own = dict(model.named_parameters())
-    return {
-        name: (own[name].detach() + step * move).to(own[name].dtype)
+    own = {name: weight.detach() for name, weight in model.named_parameters()}
+    return {  # laid out in memory as the model's own weights are (`layout.py`)
+        name: torch.empty_like(own[name]).copy_(own[name] + step * move)
         for name, move in direction.items()
     }

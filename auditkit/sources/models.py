@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import log2
 
+import torch
 from torch import Tensor, nn
 
 
@@ -45,6 +46,8 @@ class ImageModel(nn.Module):
                 layers.append(nn.MaxPool2d(2))
         self.features = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(4), nn.Flatten())
         self.head = nn.Sequential(nn.Linear(64 * 16, 64), nn.ReLU(), nn.Linear(64, classes))
+        # Faster on the CPU, the same elsewhere.
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, images: Tensor) -> Tensor:
         """Class scores, [batch, class]."""
