@@ -28,6 +28,7 @@ from auditkit.subject import Subject, Task, no_model
 
 if TYPE_CHECKING:
     from auditkit.engine.preconditioner import Choice
+    from auditkit.engine.replayed import Replays
     from auditkit.engine.response import Response
     from auditkit.engine.sides import Measure, Pull, TrainMeasure
     from auditkit.engine.update import UpdateSettings
@@ -108,6 +109,13 @@ class Engine(Protocol):
 
         Rise and damping stay, as in `configured`.
         """
+
+    def averaged(self, replays: Replays = "auto") -> Engine:
+        """The same engine, whose scores are averaged over replays of the model as well."""
+
+    @property
+    def replays(self) -> int:
+        """How many replays of each network scores are averaged over; 0 until `averaged`."""
 
     def documents(
         self, queries: Pool, pool: Pool | None = None, *, groups: Sequence[str] | None = None

@@ -230,6 +230,7 @@ def _engine(job: Job, desk: _Desk, *, warn: Callable[[str], None] | None) -> For
         recipe=subject.recipe,
         fresh=subject.fresh,
         pretrained=subject.pretrained,
+        replays=0,  # audits ask for them where they are worth their time
         seed=job.seed,
         device=job.device,
         batch_size=job.batch_size,

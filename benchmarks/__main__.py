@@ -24,7 +24,7 @@ from benchmarks import (
     real_input,
     truth,
 )
-from benchmarks.attribution import cost, lds, leakage
+from benchmarks.attribution import cost, lds, leakage, replays
 from benchmarks.diffusion import __main__ as diffusion
 from benchmarks.diffusion import truth as halves_of_images
 from benchmarks.leakage import __main__ as planted_leaks
@@ -33,7 +33,7 @@ from benchmarks.mirror import __main__ as mirror
 from benchmarks.tracing import __main__ as tracing
 
 SCRIPTS = (
-    mislabel, memory, real_input, truth, lds, leakage, cost, factors,
+    mislabel, memory, real_input, truth, lds, replays, leakage, cost, factors,
     planted_leaks, leakage_features, leakage_influence, leakage_real, memorization,
     memorization_texts, mirror, tracing, invented_facts, halves_of_images, diffusion,
 )  # fmt: skip

@@ -32,6 +32,7 @@ def once(case: Case, kind: str, factors: FactorFolder | None) -> tuple[float, by
         ClassificationTask(case.models[0]),
         train=case.data.train,
         recipe=case.recipe,
+        replays=0,
         preconditioner=kind,  # type: ignore[arg-type]
         factors=factors,
     )

@@ -71,7 +71,7 @@ def prepare(epochs: int, *, images: int, seed: int) -> Case:
     for _ in train_epochs(task.model, task, train, recipe, count=epochs, seed=seed):
         pass
     task.model.eval()
-    engine = ForwardINF(task, train=train, recipe=recipe, seed=seed)
+    engine = ForwardINF(task, train=train, recipe=recipe, seed=seed, replays=0)  # as audits have it
     outputs = engine.evaluate(train).outputs
     if outputs is None:
         raise RuntimeError("a classification task has outputs")

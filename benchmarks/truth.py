@@ -99,7 +99,7 @@ def correlations(setting: truth.Retraining, *, repeats: int) -> Iterator[Row]:
     """How well scores predict a dozen removal runs, by what is left out and how."""
     influence = [
         ForwardINF(
-            setting.task, train=setting.train, recipe=setting.recipe, preconditioner=kind
+            setting.task, train=setting.train, recipe=setting.recipe, preconditioner=kind, replays=0
         ).influence(setting.asked)
         for kind in ("kfac", "none")
     ]

@@ -40,7 +40,8 @@ from auditkit.engine.passes import LocalExecutor
 from auditkit.engine.preconditioner import Choice, check_damping
 from auditkit.engine.prepared import Prepared
 from auditkit.engine.readings import evaluate, features
-from auditkit.engine.replay import ReplaySettings
+from auditkit.engine.replay import Origin, ReplaySettings
+from auditkit.engine.replayed import ReplayedModels, Replays, how_many
 from auditkit.engine.response import Response
 from auditkit.engine.scoring import Scoring
 from auditkit.engine.sides import (
@@ -79,7 +80,11 @@ class ForwardINF:
             by default.
         recipe: how the model was trained; for `holdout`, and its weight decay for the curvature.
         fresh: gives a newly initialized model; by default every layer's `reset_parameters`.
-        pretrained: the weights training began from; what `holdout` shrinks toward if given.
+        pretrained: the weights training began from; what replays shrink toward if given.
+        replays: how many replays of the model, and of each checkpoint, scores are averaged over as
+            well: copies shrunk toward fresh weights and trained again for a few epochs, on all
+            examples (`replayed.py`). `auto` is 4 in all for a classifier of several layers that is
+            small enough and whose `recipe` is given, and none for all else.
         preconditioner: `auto` is `ggn` where the model is small enough; elsewhere it is `kfac` for
             losses that are means over draws of noise, as of diffusion models, and `ekfac` for all
             others.
@@ -128,6 +133,7 @@ class ForwardINF:
         recipe: Recipe | None = None,
         fresh: Callable[[], nn.Module] | None = None,
         pretrained: Mapping[str, Tensor] | None = None,
+        replays: Replays = "auto",
         preconditioner: Choice = "auto",
         measure: Measure = "auto",
         train_measure: TrainMeasure = "auto",
@@ -152,7 +158,7 @@ class ForwardINF:
         self._pools = Prepared(task, train, device=self.device)
         self.recipe = recipe or Recipe()
         self.seed = seed
-        self._fresh, self._pretrained = fresh, pretrained
+        self._origin = Origin(fresh, pretrained, self.device)
         self._progress, self._warn = progress, warn
         self._executor = LocalExecutor(device=self.device, batch_size=batch_size, progress=progress)
         self._models = Models(
@@ -171,6 +177,16 @@ class ForwardINF:
             factors=factors,
             warn=warn,
         )
+        self._replayed = ReplayedModels(
+            task,
+            self.train,
+            recipe=self.recipe,
+            origin=self._origin,
+            executor=self._executor,
+            seed=seed,
+            progress=progress,
+        )
+        self._models = self._models.with_replays(self._replayed, self._how_many(replays))
         self._pulls: list[Tensor] = []  # shared with engines configured from this one
         self._asking = self._asks(task)
         self._sides = make_sides(
@@ -337,6 +353,24 @@ class ForwardINF:
         other._models = self._models.moving_others(parameters, preconditioner, damping=damping)
         return other.configured()
 
+    def averaged(self, replays: Replays = "auto") -> ForwardINF:
+        """The same engine, whose scores are averaged over so many replays of the model as well.
+
+        What is measured stays, and curvature that has been estimated; 0 takes replays away again.
+
+        Raises:
+            SettingError: a number of replays below zero.
+        """
+        other = copy.copy(self)
+        other._models = self._models.with_replays(self._replayed, self._how_many(replays))
+        other._asking, other._scoring = other._asks(self.task), other._scoring_of(self._sides)
+        return other
+
+    @property
+    def replays(self) -> int:
+        """How many replays of each network scores are averaged over beside it."""
+        return self._models.replays
+
     def quiet(self) -> ForwardINF:
         """The same engine, which tells nobody anything: for what no user asked about."""
         other = copy.copy(self)
@@ -457,7 +491,7 @@ class ForwardINF:
         with seeded(seed, "replays"), differentiable():
             return hold_out(
                 self.task,
-                self._models,
+                self._models.networks(),
                 self._pools.scored(pool),
                 folds=folds,
                 epochs=epochs,
@@ -466,8 +500,7 @@ class ForwardINF:
                 untrained=untrained,
                 replay=ReplaySettings(keep=keep, unlearn=unlearn),
                 recipe=self.recipe,
-                fresh=self._fresh,
-                pretrained=self._pretrained,
+                origin=self._origin,
                 seed=seed,
                 executor=self._executor,
                 progress=self._progress,
@@ -510,10 +543,22 @@ class ForwardINF:
         self._asking.tell(failure(result))
         return result
 
+    def _how_many(self, replays: Replays) -> int:
+        """How many replays of each network."""
+        return how_many(
+            replays,
+            networks=self._models.networks_count,
+            model=self._models.trained,
+            task=self.task,
+            train=self.train,
+            recipe=self.recipe,
+            replayed=self._replayed,
+        )
+
     def _asks(self, task: Task) -> Asking:
         """What is tried before scores of the task's measures, and said of them."""
         trials = Trials(task, self._models.trained, self.train, self._executor)
-        return Asking(trials, models=len(self._models), seed=self.seed, warn=self._warn)
+        return Asking(trials, models=self._models.count, seed=self.seed, warn=self._warn)
 
     def _take(self, task: Task) -> None:
         """Measure by another task on the same model.

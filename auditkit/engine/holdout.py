@@ -14,7 +14,7 @@ Labels that are wrong and memorized are invisible in the training loss; out of s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from auditkit.batches import every
 from auditkit.engine.passes import LocalExecutor
-from auditkit.engine.replay import Replays, ReplaySettings, Sums, measure
+from auditkit.engine.replay import Origin, Replays, ReplaySettings, Sums, measure
 from auditkit.errors import SettingError, TaskError
 from auditkit.pool import Pool
 from auditkit.progress import Progress
@@ -44,8 +44,7 @@ def hold_out(
     untrained: npt.NDArray[np.bool_] | None,
     replay: ReplaySettings,
     recipe: Recipe,
-    fresh: Callable[[], nn.Module] | None,
-    pretrained: Mapping[str, Tensor] | None,
+    origin: Origin,
     seed: int,
     executor: LocalExecutor,
     progress: Progress,
@@ -67,8 +66,7 @@ def hold_out(
         untrained: bool [example]; examples that are measured in their folds and never replayed.
         replay: how a fold is forgotten.
         recipe: how the rest is replayed.
-        fresh: gives a newly initialized model.
-        pretrained: what to shrink toward instead.
+        origin: what is shrunk toward.
         seed: for folds, fresh weights and orders.
         executor: runs the passes.
         progress: is told of every fold.
@@ -92,8 +90,7 @@ def hold_out(
         pool,
         settings=replay,
         recipe=recipe,
-        fresh=fresh,
-        pretrained=pretrained,
+        origin=origin,
         targets=_exchanged(targets, planted),
         executor=executor,
         seed=seed,

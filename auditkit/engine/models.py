@@ -1,4 +1,4 @@
-"""The trained model and its checkpoints, what of them moves, and their preconditioners."""
+"""The trained model, its checkpoints and replays, what of them moves, and their preconditioners."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from auditkit.engine.checkpoints import load_weights, read_weights
 from auditkit.engine.factors import FactorStore
 from auditkit.engine.layout import channels_last
 from auditkit.engine.preconditioner import Choice, Chosen, Undamped, prepare
+from auditkit.engine.replayed import ReplayedModels
 from auditkit.engine.restore import in_single, only_moving, private_copy
 from auditkit.errors import SettingError
 from auditkit.pool import Pool
@@ -27,10 +28,10 @@ from auditkit.subject import Recipe, Task
 
 @dataclass(frozen=True)
 class Weighed:
-    """The trained model or one of its checkpoints, and its weight in the average.
+    """The trained model, one of its checkpoints or a replay, and its weight in the average.
 
     Attributes:
-        place: 0 for the model, then the checkpoints' order.
+        place: 0 for the model, then the checkpoints' order, then the replays'.
         model: a private copy of which only what is to move is trainable.
         weight: not negative; those of all of them sum to 1.
     """
@@ -48,6 +49,9 @@ class Weighed:
 class Models:
     """Private copies of the model and its checkpoints; the caller's are never touched.
 
+    The trained model and its checkpoints are the networks; each may have replays, which share its
+    weight in averages with it.
+
     Args:
         task: holds the trained model.
         train: the train pool, which curvature is estimated on.
@@ -63,6 +67,10 @@ class Models:
         batch_size: the most examples at once for estimates.
         factors: where estimates are kept for other engines.
         warn: is told, in a sentence, where that fails.
+
+    Attributes:
+        trained: the engine's copy of the trained model.
+        replays: of each network.
 
     Raises:
         SettingError: shares that are no weights, one for each model.
@@ -98,11 +106,20 @@ class Models:
         self._undamped: dict[int, Undamped] = {}  # shared with those of another damping
         self._chosen: dict[int, Chosen] = {}
         self._read: dict[int, Mapping[str, Tensor]] = {}  # files, each read once
+        self._replayed: ReplayedModels | None = None
+        self.replays = 0
 
-    def __len__(self) -> int:
+    @property
+    def networks_count(self) -> int:
+        """How many networks there are."""
         return len(self._shares)
 
-    def __iter__(self) -> Iterator[nn.Module]:
+    @property
+    def count(self) -> int:
+        """Over how many models scores are averaged."""
+        return len(self._shares) * (1 + self.replays)
+
+    def networks(self) -> Iterator[nn.Module]:
         """The trained model, then a copy holding each of the checkpoints in turn."""
         yield self.trained
         for place, checkpoint in enumerate(self._checkpoints):
@@ -113,9 +130,21 @@ class Models:
             yield model
 
     def weighed(self) -> Iterator[Weighed]:
-        """The same, of which only what the settings say can move."""
-        for place, (model, share) in enumerate(zip(self, self._shares, strict=True)):
-            yield Weighed(place, only_moving(model, self._moving), share)
+        """The networks and their replays, of which only what the settings say can move."""
+        networks, each = len(self._shares), 1 + self.replays
+        for place, (network, share) in enumerate(zip(self.networks(), self._shares, strict=True)):
+            yield Weighed(place, only_moving(network, self._moving), share / each)
+            for number in range(self.replays):
+                assert self._replayed is not None  # noqa: S101 - there are replays
+                replay = self._replayed.of(network, place, number)
+                own = place + networks * (1 + number)  # however many there are
+                yield Weighed(own, only_moving(replay, self._moving), share / each)
+
+    def with_replays(self, replayed: ReplayedModels, replays: int) -> Models:
+        """The same networks, with so many replays of each."""
+        other = copy.copy(self)
+        other._replayed, other.replays = replayed, replays
+        return other
 
     def averaged(self, of: Callable[[Weighed], Sequence[Tensor]]) -> list[npt.NDArray[np.float64]]:
         """The mean over all of them, by their weights, of each of the tensors that `of` gives."""

@@ -1,6 +1,7 @@
-"""Replaying a trained model on all but one fold: shrink, unlearn, train on, measure.
+"""Replaying a trained model: shrink it toward fresh weights and train it on for a few epochs.
 
-What `holdout.py` does once per fold; the method is described there.
+`Replays` does so once per fold of a holdout, on all but the fold (`holdout.py`); `ReplayedModels`
+on all examples, for models that stand beside the trained one (`models.py`).
 """
 
 from __future__ import annotations
@@ -53,6 +54,45 @@ class ReplaySettings:
             )
 
 
+@dataclass(frozen=True)
+class Origin:
+    """Where training began, or could have: what weights are shrunk toward.
+
+    Attributes:
+        fresh: gives a newly initialized model; None for every layer's `reset_parameters`.
+        pretrained: the weights training began from, of all layers or of some.
+        device: where copies are made.
+    """
+
+    fresh: Callable[[], nn.Module] | None
+    pretrained: Mapping[str, Tensor] | None
+    device: torch.device
+
+    @property
+    def by_layers(self) -> bool:
+        """Whether each layer's `reset_parameters` has to give fresh weights."""
+        return self.fresh is None and self.pretrained is None
+
+    def weights(self, model: nn.Module) -> Mapping[str, Tensor]:
+        """The pretrained weights, and newly initialized ones elsewhere.
+
+        Raises:
+            TaskError: the model cannot be initialized anew.
+        """
+        trained = {name for name, weight in model.named_parameters() if weight.requires_grad}
+        if self.pretrained is not None and trained <= set(self.pretrained):
+            return self.pretrained
+        fresh = fresh_copy(model, self.device) if self.fresh is None else self.fresh()
+        return {**dict(fresh.named_parameters()), **(self.pretrained or {})}
+
+    def shrunk(self, model: nn.Module, *, keep: float) -> nn.Module:
+        """A copy of the model that keeps a share of its weights and has the rest from here."""
+        copied = private_copy(model, self.device)
+        if keep < 1:
+            blend(copied, self.weights(model), keep=keep)
+        return copied
+
+
 class Sums:
     """Losses, and log probabilities with class outputs, added up by example."""
 
@@ -91,15 +131,14 @@ class Replays:
         *,
         settings: ReplaySettings,
         recipe: Recipe,
-        fresh: Callable[[], nn.Module] | None,
-        pretrained: Mapping[str, Tensor] | None,
+        origin: Origin,
         targets: Tensor | None,
         executor: LocalExecutor,
         seed: int,
     ) -> None:
         self.task, self.model, self.pool = task, model, pool
         self.settings, self.recipe = settings, recipe
-        self.fresh, self.pretrained, self.targets = fresh, pretrained, targets
+        self.origin, self.targets = origin, targets
         self.executor, self.seed = executor, seed
         self.outside, self.replayed = Sums(len(pool)), Sums(len(pool))
         self._rises_by: float | None = None
@@ -136,23 +175,10 @@ class Replays:
 
     def start(self, held: Positions) -> nn.Module:
         """A copy of the model, shrunk and (if asked) with the fold unlearned."""
-        model = private_copy(self.model, self.executor.device)
-        if self.settings.keep < 1:
-            blend(model, self.origin(), keep=self.settings.keep)
+        model = self.origin.shrunk(self.model, keep=self.settings.keep)
         if self.settings.unlearn > 0:
             self.unlearn(model, held)
         return model
-
-    def origin(self) -> Mapping[str, Tensor]:
-        """The weights to shrink toward: the pretrained ones, newly initialized ones elsewhere."""
-        trained = {name for name, weight in self.model.named_parameters() if weight.requires_grad}
-        if self.pretrained is not None and trained <= set(self.pretrained):
-            return self.pretrained
-        if self.fresh is not None:
-            fresh = self.fresh()
-        else:
-            fresh = fresh_copy(self.model, self.executor.device)
-        return {**dict(fresh.named_parameters()), **(self.pretrained or {})}
 
     def _unit(self) -> float:
         """What a rise of 1 is, by the trained model, found once."""

@@ -147,7 +147,7 @@ class Scoring:
             rows=rows,
             blocks=len(list(self._blocks("products", rows, pool))),
             moving=self.models.moving,
-            models=len(self.models),
+            models=self.models.count,
         )
 
     def _way(self, pool: Pool, rows: Sequence[Positions]) -> Response:

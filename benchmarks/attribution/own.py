@@ -67,30 +67,46 @@ METHODS = (
         {"default settings": _variant(response="first-order")},
     ),
     Method(
+        "auditkit, no replays",
+        "scores of the trained networks alone",
+        {"otherwise as it comes": _variant(replays=0)},
+    ),
+    Method(
+        "auditkit, first-order, no replays",
+        "the derivative, of the trained networks alone",
+        {"otherwise as it comes": _variant(response="first-order", replays=0)},
+    ),
+    Method(
         "auditkit, held-out pulls",
-        "first-order, training examples weighed by how they pull held out as well",
-        {"otherwise as it comes": _variant(response="first-order", pull="held-out")},
+        "first-order, training examples weighed by how they pull held out as well; no replays",
+        {"otherwise as it comes": _variant(response="first-order", pull="held-out", replays=0)},
     ),
     Method(
         "auditkit, relative",
-        "derivatives of margins, divided by the root of each example's own influence",
+        "derivatives of margins, divided by the root of each example's own influence; no replays",
         {
             "otherwise as it comes": _variant(
-                train_measure="margin", relative=True, response="first-order"
+                train_measure="margin", relative=True, response="first-order", replays=0
             ),
             "kfac": _variant(
-                train_measure="margin", relative=True, response="first-order", preconditioner="kfac"
+                train_measure="margin",
+                relative=True,
+                response="first-order",
+                preconditioner="kfac",
+                replays=0,
             ),
         },
     ),
     *(
         Method(
             f"auditkit, {kind}",
-            f"Forward-INF, finite, with the preconditioner `{kind}`",
+            f"Forward-INF, finite, with the preconditioner `{kind}`; no replays",
             {
-                "default settings": _variant(preconditioner=kind),
-                "losses": _variant(preconditioner=kind, measure="loss", train_measure="loss"),
-                "margins": _variant(preconditioner=kind, train_measure="margin"),
+                "default settings": _variant(preconditioner=kind, replays=0),
+                "losses": _variant(
+                    preconditioner=kind, measure="loss", train_measure="loss", replays=0
+                ),
+                "margins": _variant(preconditioner=kind, train_measure="margin", replays=0),
             },
         )
         for kind in ("none", "adam", "diagonal", "kfac", "ekfac", "ggn")

@@ -62,7 +62,7 @@ def own(
 
     def work(case: Case) -> Seconds:
         moving = {"parameters": f"{len(case.models[0]) - 1}.*"} if last_layer else {}
-        scorer = engine(case, {"batch_size": BATCH, **settings, **moving})
+        scorer = engine(case, {"batch_size": BATCH, "replays": 0, **settings, **moving})
         queries, train, found = case.data.queries, case.data.train, {}
         if factors:
             start = time.perf_counter()

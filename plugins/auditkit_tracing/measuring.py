@@ -138,7 +138,20 @@ def scorer(context: Context) -> Scorer:
         own = own.with_curvature(parameters=patterns)
     if said:
         context.note(said)
-    return Scorer(own.configured(rise=rise, train_measure=train_measure), reads)
+    own = own.configured(rise=rise, train_measure=train_measure)
+    return Scorer(_averaged(context, own) if settings.replays else own, reads)
+
+
+def _averaged(context: Context, engine: Engine) -> Engine:
+    """The engine over replays of the model as well, where these are worth their time."""
+    averaged = engine.averaged()
+    if averaged.replays:
+        context.note(
+            f"Scores are averages over the trained model and {averaged.replays} replays of it, "
+            "copies shrunk toward fresh weights and trained again for a few epochs "
+            "(--no-replays for the model alone)."
+        )
+    return averaged
 
 
 def examples(train: Pool) -> Examples:

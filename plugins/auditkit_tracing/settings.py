@@ -79,6 +79,12 @@ class TracingSettings(Settings):
         description="Patterns of the names of the parameters that move, separated by |; by default "
         "all, of language models all but embeddings and head.",
     )
+    replays: bool = Field(
+        default=True,
+        description="For classifiers of up to a moderate size whose recipe is known: average over "
+        "the model and four replays of it, copies shrunk toward fresh weights and trained again "
+        "for a few epochs, which foretells retraining better.",
+    )
     confirm: bool = Field(
         default=False,
         description="Train again without the first proponents, without as many random examples, "

@@ -524,7 +524,10 @@ def test_held_out_pulls_weigh_margins_by_both_slopes_of_the_loss(
     task: ClassificationTask, pool: Pool
 ) -> None:
     recipe = Recipe(learning_rate=1e-2, batch_size=20)
-    settings = {"train": pool, "recipe": recipe, "response": "products", "preconditioner": "none"}
+    settings = {
+        "train": pool, "recipe": recipe, "response": "products", "preconditioner": "none",
+        "replays": 0,
+    }  # fmt: skip
     engine = ForwardINF(task, pull="held-out", **settings)
     queries = pool.subset([3, 80])
     found, held = engine.influence(queries).values, engine.holdout()
@@ -604,7 +607,7 @@ def test_weight_decay_is_curvature_where_the_optimizer_couples_it(
         recipe = Recipe(optimizer=optimizer, learning_rate=1e-3, weight_decay=decay)
         engine = ForwardINF(
             ClassificationTask(classifier), train=pool, recipe=recipe, response="products",
-            preconditioner=preconditioner,
+            preconditioner=preconditioner, replays=0,
         )  # fmt: skip
         return engine.influence(pool.subset([0, 1])).values
 

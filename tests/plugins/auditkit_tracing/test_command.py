@@ -237,6 +237,7 @@ def test_predictions_of_a_table_are_traced(call: Call, tmp_path: Path) -> None:
     )  # fmt: skip
     assert code == 0, said
     assert "2 behaviours" in said
+    assert "averages over the trained model and 4 replays of it" in said
     frame = pl.read_parquet(run_of(tmp_path) / "findings.parquet")
     assert set(frame["query_id"]) == {"row-203", "row-210"}
     digits = dict(pl.read_csv(train).select("id", "digit").iter_rows())
@@ -272,8 +273,9 @@ def test_predictions_of_unlabelled_images_are_traced(call: Call, tmp_path: Path)
 
 def test_training_examples_are_asked_about_by_their_ids(call: Call, tmp_path: Path) -> None:
     train = digits_table(tmp_path / "train.csv", count=120)
-    code, said = call(train, "--label", "digit", "--id", "id", "--query", "row-7")
+    code, said = call(train, "--label", "digit", "--id", "id", "--query", "row-7", "--no-replays")
     assert code == 0, said
+    assert "replays of it" not in said
     assert "not counted among their own proponents" in said
     frame = pl.read_parquet(run_of(tmp_path) / "findings.parquet")
     assert "row-7" not in frame["example_id"].to_list()

@@ -1,0 +1,163 @@
+"""Replays of the trained model, over which scores are averaged beside it.
+
+What one trained network says of its training data is partly the accident of its seed, and what it
+has memorized no longer pulls in it. Copies that are shrunk toward fresh weights and trained on all
+examples again, for a few epochs, differ in both: scores averaged over the model and a few of them
+foretell retraining better than its own do (docs/explanation/method.md), and several trainings from
+scratch in their place cost many times as much.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+from torch import Tensor, nn
+
+from auditkit.engine.passes import LocalExecutor
+from auditkit.engine.replay import Origin
+from auditkit.engine.restore import private_copy
+from auditkit.errors import SettingError, TaskError
+from auditkit.pool import Pool
+from auditkit.progress import Progress
+from auditkit.seeds import seeded
+from auditkit.subject import Recipe, Task
+from auditkit.training import epochs, with_learning_rate
+
+Replays: TypeAlias = int | Literal["auto"]
+"""How many replays of each network, or as many as `auto` allows."""
+
+COUNT = 4
+"""How many `auto` makes in all, or one of each network, where there are more."""
+
+KEEP = 0.25
+"""What replays keep of the trained weights, as in `holdout`."""
+
+EPOCHS = 10
+"""For how many epochs they are trained, or for as many as the model was, if these are fewer."""
+
+MOST = 10**9
+"""Weights times training examples up to which `auto` makes any: about a minute on one core."""
+
+_PURPOSE = "replayed models"
+
+
+class ReplayedModels:
+    """Makes replays of networks, and keeps the weights of each.
+
+    Args:
+        task: gives losses.
+        train: what replays train on.
+        recipe: how they train.
+        origin: what they are shrunk toward.
+        executor: says where.
+        seed: for fresh weights and orders.
+        progress: is told of every epoch.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        train: Pool,
+        *,
+        recipe: Recipe,
+        origin: Origin,
+        executor: LocalExecutor,
+        seed: int,
+        progress: Progress,
+    ) -> None:
+        self._task, self._train, self._recipe = task, train, recipe
+        self._origin, self._executor, self._seed = origin, executor, seed
+        self._progress = progress
+        self._kept: dict[tuple[int, int], dict[str, Tensor]] = {}
+
+    def of(self, network: nn.Module, place: int, number: int) -> nn.Module:
+        """One of the replays of a network, in evaluation mode.
+
+        Args:
+            network: the engine's copy of the trained model or of a checkpoint.
+            place: which network this is.
+            number: which of its replays.
+
+        Raises:
+            TaskError: the model cannot be initialized anew.
+            NonFiniteLossError: the recipe makes its loss NaN or infinite.
+        """
+        key = (place, number)
+        if key not in self._kept:
+            with seeded(self._seed, f"{_PURPOSE} {place} {number}"):
+                self._kept[key] = self._replay(network, seed=1_000 * place + number)
+        replay = private_copy(network, self._executor.device)
+        replay.load_state_dict(self._kept[key])
+        return replay
+
+    def possible(self, network: nn.Module) -> bool:
+        """Whether there is anything to shrink a network toward, as far as can be told."""
+        if not self._origin.by_layers:
+            return True
+        try:
+            with seeded(self._seed, _PURPOSE):
+                self._origin.shrunk(network, keep=KEEP)
+        except TaskError:
+            return False
+        return True
+
+    def _replay(self, network: nn.Module, *, seed: int) -> dict[str, Tensor]:
+        model, device = self._origin.shrunk(network, keep=KEEP), self._executor.device
+        self._recipe = with_learning_rate(  # chosen once, on the first replay
+            self._recipe, model, self._task, self._train, seed=self._seed, device=device
+        )
+        count = min(EPOCHS, self._recipe.epochs)
+        passes = epochs(
+            model,
+            self._task,
+            self._train,
+            self._recipe,
+            count=count,
+            seed=self._seed + seed,
+            device=device,
+        )
+        with self._progress.step("replaying the model", count) as step:
+            for _ in passes:
+                step.advance()
+        return dict(model.state_dict())
+
+
+def how_many(
+    replays: Replays,
+    *,
+    networks: int,
+    model: nn.Module,
+    task: Task,
+    train: Pool,
+    recipe: Recipe,
+    replayed: ReplayedModels,
+) -> int:
+    """How many replays of each network, `auto` decided by counting.
+
+    `auto` makes some for a classifier of more than one layer whose recipe is known, which can be
+    initialized anew and is small enough; a model of one layer has one optimum, so that its replays
+    would only be less exact.
+
+    Raises:
+        SettingError: a number below zero, or none.
+    """
+    if replays == "auto":
+        layers = [
+            part
+            for part in model.modules()
+            if any(weight.requires_grad for weight in part.parameters(recurse=False))
+        ]
+        weights = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+        worthwhile = (
+            recipe != Recipe()  # which says of no training
+            and task.likelihood == "categorical"
+            and len(layers) > 1
+            and weights * len(train) <= MOST
+            and replayed.possible(model)
+        )
+        return max(1, round(COUNT / networks)) if worthwhile else 0
+    if isinstance(replays, bool) or not isinstance(replays, int) or replays < 0:
+        raise SettingError(
+            f'replays is {replays!r}: expected "auto" or how many, 0 for none of them.'
+        )
+    return replays
