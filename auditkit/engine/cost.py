@@ -61,13 +61,18 @@ def cost(
         moving: how many numbers move.
         models: the model and its checkpoints.
     """
+    once = max(operations(function, model, pool), 2 * moving, 1)
+    each = _BACKWARD * blocks + 2 * moving * rows / once
+    return Cost(
+        finite=float(rows * models), tangent=_TANGENT * rows * models, products=each * models
+    )
+
+
+def operations(function: Function, model: nn.Module, pool: Pool) -> int:
+    """Floating-point operations of the function on the pool's first example, those of matrices."""
     device = next(model.parameters()).device
     batch = collate(pool, np.zeros(1, dtype=np.int64), device=device)
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:
         function(model, batch)
-    once = max(counter.get_total_flops(), 2 * moving, 1)
-    each = _BACKWARD * blocks + 2 * moving * rows / once
-    return Cost(
-        finite=float(rows * models), tangent=_TANGENT * rows * models, products=each * models
-    )
+    return int(counter.get_total_flops())

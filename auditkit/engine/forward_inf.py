@@ -550,7 +550,6 @@ class ForwardINF:
             networks=self._models.networks_count,
             model=self._models.trained,
             task=self.task,
-            train=self.train,
             recipe=self.recipe,
             replayed=self._replayed,
         )

@@ -9,14 +9,16 @@ scratch in their place cost many times as much.
 
 from __future__ import annotations
 
+import math
 from typing import Literal, TypeAlias
 
 from torch import Tensor, nn
 
-from auditkit.engine.passes import LocalExecutor
+from auditkit.engine.cost import operations
+from auditkit.engine.passes import LocalExecutor, out_of_memory
 from auditkit.engine.replay import Origin
 from auditkit.engine.restore import private_copy
-from auditkit.errors import SettingError, TaskError
+from auditkit.errors import SettingError
 from auditkit.pool import Pool
 from auditkit.progress import Progress
 from auditkit.seeds import seeded
@@ -32,11 +34,13 @@ COUNT = 4
 KEEP = 0.25
 """What replays keep of the trained weights, as in `holdout`."""
 
-EPOCHS = 10
-"""For how many epochs they are trained, or for as many as the model was, if these are fewer."""
+STEPS, EPOCHS = 300, (4, 10)
+"""They are trained for as many epochs as make so many steps, within these bounds, and for no more
+than the model was."""
 
-MOST = 10**9
-"""Weights times training examples up to which `auto` makes any: about a minute on one core."""
+MOST = 2 * 10**12
+"""Floating-point operations of all trainings up to which `auto` makes any: a minute or two on one
+core."""
 
 _PURPOSE = "replayed models"
 
@@ -90,23 +94,34 @@ class ReplayedModels:
         replay.load_state_dict(self._kept[key])
         return replay
 
-    def possible(self, network: nn.Module) -> bool:
-        """Whether there is anything to shrink a network toward, as far as can be told."""
-        if not self._origin.by_layers:
-            return True
+    @property
+    def epochs(self) -> int:
+        """For how many epochs each is trained."""
+        steps = math.ceil(len(self._train) / self._recipe.batch_size)
+        return min(max(round(STEPS / steps), EPOCHS[0]), EPOCHS[1], self._recipe.epochs)
+
+    def affordable(self, network: nn.Module, *, count: int) -> bool:
+        """Whether so many replays can be made, as far as can be told, by `MOST` operations.
+
+        A step backward takes about two forward.
+        """
         try:
-            with seeded(self._seed, _PURPOSE):
-                self._origin.shrunk(network, keep=KEEP)
-        except TaskError:
+            once = operations(self._task.loss, network, self._train)
+            if self._origin.by_layers:
+                with seeded(self._seed, _PURPOSE):
+                    self._origin.shrunk(network, keep=KEEP)
+        except Exception as error:  # a model that cannot be run is told of where it is asked
+            if out_of_memory(error):
+                raise
             return False
-        return True
+        return 3.0 * once * len(self._train) * self.epochs * count <= MOST
 
     def _replay(self, network: nn.Module, *, seed: int) -> dict[str, Tensor]:
         model, device = self._origin.shrunk(network, keep=KEEP), self._executor.device
         self._recipe = with_learning_rate(  # chosen once, on the first replay
             self._recipe, model, self._task, self._train, seed=self._seed, device=device
         )
-        count = min(EPOCHS, self._recipe.epochs)
+        count = self.epochs
         passes = epochs(
             model,
             self._task,
@@ -128,7 +143,6 @@ def how_many(
     networks: int,
     model: nn.Module,
     task: Task,
-    train: Pool,
     recipe: Recipe,
     replayed: ReplayedModels,
 ) -> int:
@@ -147,15 +161,14 @@ def how_many(
             for part in model.modules()
             if any(weight.requires_grad for weight in part.parameters(recurse=False))
         ]
-        weights = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+        count = max(1, round(COUNT / networks))
         worthwhile = (
             recipe != Recipe()  # which says of no training
             and task.likelihood == "categorical"
             and len(layers) > 1
-            and weights * len(train) <= MOST
-            and replayed.possible(model)
+            and replayed.affordable(model, count=count * networks)
         )
-        return max(1, round(COUNT / networks)) if worthwhile else 0
+        return count if worthwhile else 0
     if isinstance(replays, bool) or not isinstance(replays, int) or replays < 0:
         raise SettingError(
             f'replays is {replays!r}: expected "auto" or how many, 0 for none of them.'

@@ -70,7 +70,7 @@ def main(cache: Path, out: Path) -> None:
         models = trained_models(setting, data, cache=cache)
         rows = found.setdefault(setting.name, {})
         for networks, replays, keep, epochs in TRIED:
-            replayed.KEEP, replayed.EPOCHS = keep, epochs
+            replayed.KEEP, replayed.EPOCHS = keep, (epochs, epochs)
             case = Case(models[:networks], data, setting.recipe)
             scores = influence(case, {**FIRST, "replays": replays})
             name = f"{networks} networks, {replays} replays, {keep:g} kept, {epochs} epochs"

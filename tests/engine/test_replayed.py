@@ -101,6 +101,8 @@ def test_auto_makes_none_where_they_are_not_worth_it(
     assert engine_of(scaled, pool).replays == 0
     with pytest.raises(TaskError, match="initializes"):
         engine_of(scaled, pool, replays=1).influence(pool.subset([0]))
+    narrow = Pool.from_arrays(blobs[0][:, :4], blobs[1])  # which the model cannot run
+    assert engine_of(classifier, narrow).replays == 0
     monkeypatch.setattr(replayed, "MOST", 100)
     assert engine_of(classifier, pool).replays == 0
 
