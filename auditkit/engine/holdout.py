@@ -42,6 +42,7 @@ def hold_out(
     repeats: int,
     plant: Planter | None,
     untrained: npt.NDArray[np.bool_] | None,
+    neighbours: int,
     replay: ReplaySettings,
     recipe: Recipe,
     fresh: Callable[[], nn.Module] | None,
@@ -65,6 +66,7 @@ def hold_out(
         repeats: how many times, with other folds and fresh weights each.
         plant: chooses labels to exchange in training; None for none.
         untrained: bool [example]; examples that are measured in their folds and never replayed.
+        neighbours: how many of each example's neighbours are looked for; 0 for none.
         replay: how a fold is forgotten.
         recipe: how the rest is replayed.
         fresh: gives a newly initialized model.
@@ -74,15 +76,17 @@ def hold_out(
         progress: is told of every fold.
 
     Raises:
-        SettingError: folds, epochs or repeats out of range; `untrained` or what is planted does
-            not fit the pool.
-        TaskError: labels to plant and no class outputs.
+        SettingError: folds, epochs, repeats or neighbours out of range; `untrained` or what is
+            planted does not fit the pool.
+        TaskError: labels to plant and no class outputs; neighbours and no features.
     """
     if not 2 <= folds <= len(pool) or epochs < 1 or repeats < 1:
         raise SettingError(
             f"folds={folds}, epochs={epochs}, repeats={repeats} for {len(pool)} examples: there "
             "must be two folds or more, no more than examples, and at least one epoch and repeat."
         )
+    if neighbours < 0:
+        raise SettingError(f"neighbours={neighbours}: expected a number of neighbours, or 0.")
     replayable = _replayable(untrained, len(pool))
     inside, trained, targets = _inside(task, models, pool, executor=executor)
     planted = _planted(task, inside, targets, plant)
@@ -95,10 +99,12 @@ def hold_out(
         fresh=fresh,
         pretrained=pretrained,
         targets=_exchanged(targets, planted),
+        neighbours=neighbours,
         executor=executor,
         seed=seed,
     )
     assigned = np.empty((repeats, len(pool)), dtype=np.int64)
+    found = []
     with progress.step("holding folds out", repeats * folds) as step:
         for repeat in range(repeats):
             assigned[repeat] = assign(len(pool), targets, folds=folds, seed=seed + repeat)
@@ -107,6 +113,8 @@ def hold_out(
                 rest = np.flatnonzero((assigned[repeat] != fold) & replayable)
                 replays.run(held, rest, epochs=epochs, seed=seed + repeat * folds + fold)
                 step.advance()
+            if replays.neighbours is not None:
+                found.append(replays.neighbours.copy())
     return Holdout(
         ids=pool.ids,
         inside=inside.losses,
@@ -114,6 +122,7 @@ def hold_out(
         replayed=_known(replays.replayed.losses, replays.outside.losses),
         folds=assigned,
         classes=_tables(inside, replays, targets, planted),
+        neighbours=np.stack(found) if found else None,
     )
 
 

@@ -13,13 +13,17 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from auditkit.batches import every
+from auditkit.engine.nearest import CANDIDATES, nearest
 from auditkit.engine.passes import LocalExecutor
 from auditkit.engine.preconditioner import make_preconditioner
+from auditkit.engine.readings import features
 from auditkit.engine.restore import blend, fresh_copy, private_copy
 from auditkit.engine.units import unit_of_rises
 from auditkit.engine.update import Query, ascent, make_update
 from auditkit.errors import SettingError
 from auditkit.pool import Pool, Positions
+from auditkit.seeds import stream
 from auditkit.subject import Recipe, Task
 from auditkit.training import epochs as train_epochs
 from auditkit.training import with_learning_rate
@@ -94,6 +98,7 @@ class Replays:
         fresh: Callable[[], nn.Module] | None,
         pretrained: Mapping[str, Tensor] | None,
         targets: Tensor | None,
+        neighbours: int,
         executor: LocalExecutor,
         seed: int,
     ) -> None:
@@ -102,6 +107,9 @@ class Replays:
         self.fresh, self.pretrained, self.targets = fresh, pretrained, targets
         self.executor, self.seed = executor, seed
         self.outside, self.replayed = Sums(len(pool)), Sums(len(pool))
+        self.neighbours: npt.NDArray[np.int64] | None = None
+        if neighbours:
+            self.neighbours = np.full((len(pool), neighbours), -1, dtype=np.int64)
         self._rises_by: float | None = None
 
     def run(self, held: Positions, rest: Positions, *, epochs: int, seed: int) -> None:
@@ -133,6 +141,18 @@ class Replays:
             model.eval()
             losses, logs, _ = measure(self.task, model, self.pool, held, executor=self.executor)
             self.outside.add(held, losses, logs)
+        if self.neighbours is not None:
+            self.neighbours[held] = self.nearest(model, held, self.neighbours.shape[1], seed)
+
+    def nearest(
+        self, model: nn.Module, held: Positions, count: int, seed: int
+    ) -> npt.NDArray[np.int64]:
+        """The neighbours of the examples at `held` among all others, in a replayed model's eyes."""
+        seen = torch.from_numpy(features(self.task, model, self.pool, self.executor))
+        among = every(self.pool)
+        if len(among) > CANDIDATES:
+            among = np.sort(stream(seed, "neighbours").permutation(among)[:CANDIDATES])
+        return nearest(seen.to(self.executor.device), held, among, count=count)
 
     def start(self, held: Positions) -> nn.Module:
         """A copy of the model, shrunk and (if asked) with the fold unlearned."""
