@@ -99,22 +99,25 @@ def hold_out(
         fresh=fresh,
         pretrained=pretrained,
         targets=_exchanged(targets, planted),
-        neighbours=neighbours,
         executor=executor,
         seed=seed,
     )
     assigned = np.empty((repeats, len(pool)), dtype=np.int64)
-    found = []
+    near = np.full((repeats, len(pool), neighbours), -1, dtype=np.int64) if neighbours else None
     with progress.step("holding folds out", repeats * folds) as step:
         for repeat in range(repeats):
             assigned[repeat] = assign(len(pool), targets, folds=folds, seed=seed + repeat)
             for fold in range(folds):
                 held = np.flatnonzero(assigned[repeat] == fold)
                 rest = np.flatnonzero((assigned[repeat] != fold) & replayable)
-                replays.run(held, rest, epochs=epochs, seed=seed + repeat * folds + fold)
+                replays.run(
+                    held,
+                    rest,
+                    epochs=epochs,
+                    seed=seed + repeat * folds + fold,
+                    neighbours=None if near is None else near[repeat],
+                )
                 step.advance()
-            if replays.neighbours is not None:
-                found.append(replays.neighbours.copy())
     return Holdout(
         ids=pool.ids,
         inside=inside.losses,
@@ -122,7 +125,7 @@ def hold_out(
         replayed=_known(replays.replayed.losses, replays.outside.losses),
         folds=assigned,
         classes=_tables(inside, replays, targets, planted),
-        neighbours=np.stack(found) if found else None,
+        neighbours=near,
     )
 
 

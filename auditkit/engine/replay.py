@@ -98,7 +98,6 @@ class Replays:
         fresh: Callable[[], nn.Module] | None,
         pretrained: Mapping[str, Tensor] | None,
         targets: Tensor | None,
-        neighbours: int,
         executor: LocalExecutor,
         seed: int,
     ) -> None:
@@ -107,13 +106,26 @@ class Replays:
         self.fresh, self.pretrained, self.targets = fresh, pretrained, targets
         self.executor, self.seed = executor, seed
         self.outside, self.replayed = Sums(len(pool)), Sums(len(pool))
-        self.neighbours: npt.NDArray[np.int64] | None = None
-        if neighbours:
-            self.neighbours = np.full((len(pool), neighbours), -1, dtype=np.int64)
         self._rises_by: float | None = None
 
-    def run(self, held: Positions, rest: Positions, *, epochs: int, seed: int) -> None:
-        """Hold out the examples at `held`: forget them, replay `rest`, measure, add up."""
+    def run(
+        self,
+        held: Positions,
+        rest: Positions,
+        *,
+        epochs: int,
+        seed: int,
+        neighbours: npt.NDArray[np.int64] | None = None,
+    ) -> None:
+        """Hold out the examples at `held`: forget them, replay `rest`, measure, add up.
+
+        Args:
+            held: the fold.
+            rest: what is trained on.
+            epochs: of training.
+            seed: for the order of training.
+            neighbours: [example, neighbour]; is filled at `held`, if given.
+        """
         model = self.start(held)
         self.recipe = with_learning_rate(  # chosen once, on the first fold
             self.recipe,
@@ -141,8 +153,8 @@ class Replays:
             model.eval()
             losses, logs, _ = measure(self.task, model, self.pool, held, executor=self.executor)
             self.outside.add(held, losses, logs)
-        if self.neighbours is not None:
-            self.neighbours[held] = self.nearest(model, held, self.neighbours.shape[1], seed)
+        if neighbours is not None:
+            neighbours[held] = self.nearest(model, held, neighbours.shape[1], seed)
 
     def nearest(
         self, model: nn.Module, held: Positions, count: int, seed: int
