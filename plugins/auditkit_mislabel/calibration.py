@@ -109,9 +109,9 @@ def _likeness(tables: ClassTables, planted: Planted, transition: Table) -> Table
     """
     before, after = tables.targets[planted.positions], planted.labels
     errors = transition * ~np.eye(len(transition), dtype=bool)
-    errors = errors / errors.sum(axis=1, keepdims=True)
     drawn = confusion(np.exp(tables.inside), tables.targets)
-    ratio = np.minimum(errors[before, after] / np.maximum(drawn[before, after], 1e-12), _MOST)
+    ratio = errors[before, after] / np.maximum(drawn[before, after], 1e-12)
+    ratio = np.minimum(ratio / ratio.mean(), _MOST)
     likeness: Table = ratio / ratio.mean()
     return likeness
 

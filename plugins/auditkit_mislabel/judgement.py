@@ -30,10 +30,13 @@ from scipy.special import expit, log_softmax
 from auditkit import ClassTables
 from auditkit_mislabel.calibration import Bools, Calibration, calibrate, weighed
 from auditkit_mislabel.channel import Labels, Table, doubted, fit_channel, odds, recalibrated
-from auditkit_mislabel.neighbours import opinion
+from auditkit_mislabel.neighbours import COUNTING, opinion
 
-_COUNTING = 1 / 3
-"""The weight of the neighbours in how many labels are wrong, and in the channel between classes."""
+_COUNTING = 1 / 2
+"""The weight of the neighbours in how many labels are wrong."""
+
+_CHANNEL = 1 / 3
+"""Their weight, beside the outside opinion, in the channel of the ranking."""
 
 _FAR = 2.0
 """By how many times the neighbours' count is taken to differ at most from that of the models."""
@@ -97,7 +100,7 @@ def judge(
         by_neighbours = fit_channel(given, labels, known).count(given[~known])
         total *= float(np.clip(by_neighbours / total, 1 / _FAR, _FAR)) ** _COUNTING
         nearby = opinion(neighbours, labels, 1 - doubt, outside)
-        channel = fit_channel((1 - _COUNTING) * outside + _COUNTING * nearby, labels, known)
+        channel = fit_channel((1 - _CHANNEL) * outside + _CHANNEL * nearby, labels, known)
     calibration = calibrate(tables, nearby, channel.transition, doubt, known)
     replays, nearby_again = _mixed(tables, calibration.weight), None
     if again is not None:
@@ -125,7 +128,7 @@ def _told(neighbours: Labels | None, outside: Table, labels: Labels) -> Table | 
     """What neighbours say by their labels as given; None where they do not know the classes."""
     if neighbours is None or np.all(neighbours < 0, axis=(0, 2)).mean() > _ALONE:
         return None
-    given = opinion(neighbours, labels, np.ones(len(labels)), outside)
+    given = opinion(neighbours, labels, np.ones(len(labels)), outside, hearing=COUNTING)
     agree = [float((table.argmax(axis=1) == labels).mean()) for table in (given, outside)]
     return given if agree[0] >= agree[1] - _AS_WELL else None
 

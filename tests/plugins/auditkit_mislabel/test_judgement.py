@@ -204,8 +204,8 @@ def test_the_order_of_the_pool_does_not_matter(seen: Seen) -> None:
     np.testing.assert_allclose(judged.probability[place], straight.probability, atol=5e-3)
 
 
-def test_neighbours_change_the_count_by_a_third_at_most(seen: Seen) -> None:
+def test_neighbours_change_the_count_by_the_root_of_two_at_most(seen: Seen) -> None:
     blind = replace(seen.tables, targets=(seen.tables.targets + 1) % 5)  # every label is wrong
     alone, together = judge(blind), judge(blind, neighbours=seen.neighbours)
     ratio = together.probability.sum() / alone.probability.sum()
-    assert 2 ** (-1 / 3) - 1e-6 <= ratio <= 2 ** (1 / 3) + 1e-6
+    assert 2**-0.5 - 1e-6 <= ratio <= 2**0.5 + 1e-6

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from auditkit_mislabel.neighbours import ASKED, heard_of, opinion
+from auditkit_mislabel.neighbours import ASKED, COUNTING, RANKING, opinion
 
 
 def test_neighbours_vote_by_their_labels() -> None:
@@ -40,8 +40,10 @@ def test_repeats_vote_together() -> None:
     ("classes", "each", "heard"), [(10, 1_000, ASKED), (10, 300, 19), (10, 20, 5), (2, 240, 15)]
 )
 def test_a_part_of_a_class_is_heard(classes: int, each: int, heard: int) -> None:
-    assert heard_of(np.repeat(np.arange(classes), each)) == heard
+    assert RANKING.count(np.repeat(np.arange(classes), each)) == heard
 
 
 def test_a_rare_class_does_not_set_how_many_are_heard() -> None:
-    assert heard_of(np.r_[np.repeat(np.arange(9), 320), np.full(3, 9)]) == 20
+    labels = np.r_[np.repeat(np.arange(9), 320), np.full(3, 9)]
+    assert RANKING.count(labels) == 20
+    assert COUNTING.count(labels) == 40
