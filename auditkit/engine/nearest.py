@@ -14,7 +14,7 @@ CANDIDATES = 20_000
 """Among how many examples neighbours are looked for: a sample of larger pools, or the search would
 cost more than the replays."""
 
-_BLOCK = 256
+_BLOCK = 64
 """So many examples are compared with all candidates at a time, for the memory's sake."""
 
 

@@ -160,7 +160,15 @@ class Replays:
         self, model: nn.Module, held: Positions, count: int, seed: int
     ) -> npt.NDArray[np.int64]:
         """The neighbours of the examples at `held` among all others, in a replayed model's eyes."""
-        seen = torch.from_numpy(features(self.task, model, self.pool, self.executor))
+        seen = torch.from_numpy(
+            features(
+                self.task,
+                model,
+                self.pool,
+                self.executor,
+                batch_size=self.recipe.batch_size,  # no more memory than training has taken
+            )
+        )
         among = every(self.pool)
         if len(among) > CANDIDATES:
             among = np.sort(stream(seed, "neighbours").permutation(among)[:CANDIDATES])
