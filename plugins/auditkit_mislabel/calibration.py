@@ -24,7 +24,7 @@ from auditkit_mislabel.precision import average_precision
 WEIGHTS = (0.25, 0.5, 0.75)
 """The weights of the replayed opinion, against the outside one, that calibration chooses from."""
 
-NEARBY = 0.5
+NEARBY = 0.75
 """The weight of the neighbours' opinion beside outside and replayed, which share a weight of 1."""
 
 _CLEARLY = 0.01
