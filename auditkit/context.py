@@ -137,6 +137,7 @@ class Engine(Protocol):
         keep: float = 0.25,
         plant: Planter | None = None,
         untrained: npt.NDArray[np.bool_] | None = None,
+        neighbours: int = 0,
         seed: int | None = None,
     ) -> Holdout:
         """Every example measured by models that did not train on it, without retraining."""

@@ -237,6 +237,10 @@ class Holdout:
             outside loss where none did.
         folds: int64 [repeat, example]; the fold each example was held out with.
         classes: the same by class, where the task has class outputs.
+        neighbours: int64 [repeat, example, neighbour]; the positions of the others that are most
+            alike by the features (`ForwardINF.features`) of the model that was replayed without the
+            example's fold, nearest first; -1 where there is none. None where they were not asked
+            for.
     """
 
     ids: tuple[str, ...]
@@ -245,6 +249,7 @@ class Holdout:
     replayed: Floats
     folds: npt.NDArray[np.int64]
     classes: ClassTables | None = None
+    neighbours: npt.NDArray[np.int64] | None = None
 
     @property
     def probabilities_outside(self) -> Floats | None:

@@ -22,7 +22,7 @@ import torch
 
 import auditkit
 import auditkit.pipeline  # what an audit imports, in every process
-from benchmarks.fashion import RECIPE, REGIMES, cnn, flipped, task
+from benchmarks.fashion import RECIPE, REGIMES, flipped, new_cnn, task
 
 WAYS = ("inference", "audit", "audit --thorough")
 
@@ -39,7 +39,7 @@ def measure(way: str, letter: str) -> None:
             for first in range(0, len(data.given), 256):
                 own.model(torch.from_numpy(data.images[first : first + 256]))
     else:
-        subject = auditkit.Subject(task=own, train=pool, recipe=RECIPE, fresh=lambda: cnn(1))
+        subject = auditkit.Subject(task=own, train=pool, recipe=RECIPE, fresh=new_cnn)
         with tempfile.TemporaryDirectory() as folder:
             auditkit.run(
                 "mislabel", subject, out=folder, settings={"thorough": way.endswith("thorough")}

@@ -31,7 +31,7 @@ from sklearn.model_selection import StratifiedKFold
 import auditkit
 from auditkit.batches import collate
 from auditkit.training import epochs
-from benchmarks.fashion import RECIPE, REGIMES, Labelled, Regime, cnn, flipped, task
+from benchmarks.fashion import RECIPE, REGIMES, Labelled, Regime, flipped, new_cnn, task
 from benchmarks.mislabel_influence import SELF, influence_scores
 from benchmarks.mislabel_tables import CROSSED, TARGETS, table
 
@@ -163,9 +163,7 @@ def audit(
     own: auditkit.ClassificationTask, data: Labelled, seed: int, *, thorough: bool
 ) -> auditkit.Findings:
     """The findings of the mislabel audit, report and all."""
-    subject = auditkit.Subject(
-        task=own, train=data.pool, recipe=RECIPE, fresh=lambda: cnn(seed + 50)
-    )
+    subject = auditkit.Subject(task=own, train=data.pool, recipe=RECIPE, fresh=new_cnn)
     with tempfile.TemporaryDirectory() as folder:
         run = auditkit.run(
             "mislabel", subject, out=folder, seed=seed, settings={"thorough": thorough}

@@ -465,6 +465,7 @@ class ForwardINF:
         unlearn: float = 0.0,
         plant: Planter | None = None,
         untrained: npt.NDArray[np.bool_] | None = None,
+        neighbours: int = 0,
         seed: int | None = None,
     ) -> Holdout:
         """Every example measured by models that did not train on it, without retraining any.
@@ -481,11 +482,15 @@ class ForwardINF:
             plant: chooses labels to exchange while replaying, to calibrate an audit on.
             untrained: bool [example]; examples that no replay trains on, because their labels are
                 in doubt; they are measured in their folds like the others.
+            neighbours: so many of the others that are most alike are looked for, by the features
+                of the replayed model that did not train on the example.
             seed: for folds, fresh weights and orders; by default the engine's.
 
         Raises:
-            SettingError: fewer than two folds, more folds than examples, no epochs or repeats.
-            TaskError: the model cannot be initialized anew, or labels cannot be exchanged.
+            SettingError: fewer than two folds, more folds than examples, no epochs or repeats, or
+                a negative number of neighbours.
+            TaskError: the model cannot be initialized anew, labels cannot be exchanged, or there
+                are neighbours to look for and no `features`.
         """
         seed = self.seed if seed is None else seed
         with seeded(seed, "replays"), differentiable():
@@ -498,6 +503,7 @@ class ForwardINF:
                 repeats=repeats,
                 plant=plant,
                 untrained=untrained,
+                neighbours=neighbours,
                 replay=ReplaySettings(keep=keep, unlearn=unlearn),
                 recipe=self.recipe,
                 origin=self._origin,

@@ -42,6 +42,7 @@ def hold_out(
     repeats: int,
     plant: Planter | None,
     untrained: npt.NDArray[np.bool_] | None,
+    neighbours: int,
     replay: ReplaySettings,
     recipe: Recipe,
     origin: Origin,
@@ -64,6 +65,7 @@ def hold_out(
         repeats: how many times, with other folds and fresh weights each.
         plant: chooses labels to exchange in training; None for none.
         untrained: bool [example]; examples that are measured in their folds and never replayed.
+        neighbours: how many of each example's neighbours are looked for; 0 for none.
         replay: how a fold is forgotten.
         recipe: how the rest is replayed.
         origin: what is shrunk toward.
@@ -72,15 +74,17 @@ def hold_out(
         progress: is told of every fold.
 
     Raises:
-        SettingError: folds, epochs or repeats out of range; `untrained` or what is planted does
-            not fit the pool.
-        TaskError: labels to plant and no class outputs.
+        SettingError: folds, epochs, repeats or neighbours out of range; `untrained` or what is
+            planted does not fit the pool.
+        TaskError: labels to plant and no class outputs; neighbours and no features.
     """
     if not 2 <= folds <= len(pool) or epochs < 1 or repeats < 1:
         raise SettingError(
             f"folds={folds}, epochs={epochs}, repeats={repeats} for {len(pool)} examples: there "
             "must be two folds or more, no more than examples, and at least one epoch and repeat."
         )
+    if neighbours < 0:
+        raise SettingError(f"neighbours={neighbours}: expected a number of neighbours, or 0.")
     replayable = _replayable(untrained, len(pool))
     inside, trained, targets = _inside(task, models, pool, executor=executor)
     planted = _planted(task, inside, targets, plant)
@@ -96,13 +100,20 @@ def hold_out(
         seed=seed,
     )
     assigned = np.empty((repeats, len(pool)), dtype=np.int64)
+    near = np.full((repeats, len(pool), neighbours), -1, dtype=np.int64) if neighbours else None
     with progress.step("holding folds out", repeats * folds) as step:
         for repeat in range(repeats):
             assigned[repeat] = assign(len(pool), targets, folds=folds, seed=seed + repeat)
             for fold in range(folds):
                 held = np.flatnonzero(assigned[repeat] == fold)
                 rest = np.flatnonzero((assigned[repeat] != fold) & replayable)
-                replays.run(held, rest, epochs=epochs, seed=seed + repeat * folds + fold)
+                replays.run(
+                    held,
+                    rest,
+                    epochs=epochs,
+                    seed=seed + repeat * folds + fold,
+                    neighbours=None if near is None else near[repeat],
+                )
                 step.advance()
     return Holdout(
         ids=pool.ids,
@@ -111,6 +122,7 @@ def hold_out(
         replayed=_known(replays.replayed.losses, replays.outside.losses),
         folds=assigned,
         classes=_tables(inside, replays, targets, planted),
+        neighbours=near,
     )
 
 

@@ -56,34 +56,52 @@ def evaluate(task: Task, model: nn.Module, pool: Pool, executor: Executor) -> Ev
     )
 
 
-def features(task: Task, model: nn.Module, pool: Pool, executor: Executor) -> Floats:
+def features(
+    task: Task,
+    model: nn.Module,
+    pool: Pool,
+    executor: Executor,
+    *,
+    batch_size: int | None = None,
+) -> Floats:
     """The task's features of each example, float32 [example, feature].
 
     Where it has none, what goes into the linear layer the model runs last; where that is a
     sequence, [batch, ..., feature], its mean over all positions.
 
+    Args:
+        task: runs the model.
+        model: whose features are read.
+        pool: the examples.
+        executor: runs the passes.
+        batch_size: at most so many examples at once; by default the executor's.
+
     Raises:
         TaskError: the model runs no linear layer.
     """
     if type(task).features is not Task.features:
-        return _own_features(task, model, pool, executor)
+        return _own_features(task, model, pool, executor, batch_size)
     last = _last_linear(task, model, pool, executor.device)
     seen = _Seen(task, model, pool, last)
     with seen, torch.no_grad():
         if seen.in_order(executor):
-            table = executor.each(pool, seen.rows, doing="reading features")
+            table = executor.each(pool, seen.rows, batch_size=batch_size, doing="reading features")
         else:
             table = executor.each(pool, seen.rows, batch_size=1, doing="reading features")
     return table.float().numpy()
 
 
-def _own_features(task: Task, model: nn.Module, pool: Pool, executor: Executor) -> Floats:
+def _own_features(
+    task: Task, model: nn.Module, pool: Pool, executor: Executor, batch_size: int | None
+) -> Floats:
     def run(batch: Batch, where: Positions) -> Tensor:
         with common_numbers(pool, where):
             return task.features(model, batch).float()
 
     with torch.no_grad():
-        found: Floats = executor.each(pool, run, doing="reading features").numpy()
+        found: Floats = executor.each(
+            pool, run, batch_size=batch_size, doing="reading features"
+        ).numpy()
     return found
 
 

@@ -14,13 +14,17 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from auditkit.batches import every
+from auditkit.engine.nearest import CANDIDATES, nearest
 from auditkit.engine.passes import LocalExecutor
 from auditkit.engine.preconditioner import make_preconditioner
+from auditkit.engine.readings import features
 from auditkit.engine.restore import blend, fresh_copy, private_copy
 from auditkit.engine.units import unit_of_rises
 from auditkit.engine.update import Query, ascent, make_update
 from auditkit.errors import SettingError
 from auditkit.pool import Pool, Positions
+from auditkit.seeds import stream
 from auditkit.subject import Recipe, Task
 from auditkit.training import epochs as train_epochs
 from auditkit.training import with_learning_rate
@@ -143,8 +147,24 @@ class Replays:
         self.outside, self.replayed = Sums(len(pool)), Sums(len(pool))
         self._rises_by: float | None = None
 
-    def run(self, held: Positions, rest: Positions, *, epochs: int, seed: int) -> None:
-        """Hold out the examples at `held`: forget them, replay `rest`, measure, add up."""
+    def run(
+        self,
+        held: Positions,
+        rest: Positions,
+        *,
+        epochs: int,
+        seed: int,
+        neighbours: npt.NDArray[np.int64] | None = None,
+    ) -> None:
+        """Hold out the examples at `held`: forget them, replay `rest`, measure, add up.
+
+        Args:
+            held: the fold.
+            rest: what is trained on.
+            epochs: of training.
+            seed: for the order of training.
+            neighbours: [example, neighbour]; is filled at `held`, if given.
+        """
         model = self.start(held)
         self.recipe = with_learning_rate(  # chosen once, on the first fold
             self.recipe,
@@ -172,6 +192,26 @@ class Replays:
             model.eval()
             losses, logs, _ = measure(self.task, model, self.pool, held, executor=self.executor)
             self.outside.add(held, losses, logs)
+        if neighbours is not None:
+            neighbours[held] = self.nearest(model, held, neighbours.shape[1], seed)
+
+    def nearest(
+        self, model: nn.Module, held: Positions, count: int, seed: int
+    ) -> npt.NDArray[np.int64]:
+        """The neighbours of the examples at `held` among all others, in a replayed model's eyes."""
+        seen = torch.from_numpy(
+            features(
+                self.task,
+                model,
+                self.pool,
+                self.executor,
+                batch_size=self.recipe.batch_size,  # no more memory than training has taken
+            )
+        )
+        among = every(self.pool)
+        if len(among) > CANDIDATES:
+            among = np.sort(stream(seed, "neighbours").permutation(among)[:CANDIDATES])
+        return nearest(seen.to(self.executor.device), held, among, count=count)
 
     def start(self, held: Positions) -> nn.Module:
         """A copy of the model, shrunk and (if asked) with the fold unlearned."""

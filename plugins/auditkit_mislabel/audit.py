@@ -16,13 +16,15 @@ from auditkit import (
     ClassTables,
     Findings,
     Holdout,
+    Pool,
     Requirements,
     Section,
     Settings,
 )
-from auditkit.errors import LabelError
+from auditkit.errors import LabelError, TaskError
 from auditkit_mislabel import baselines
 from auditkit_mislabel.judgement import Judgement, judge
+from auditkit_mislabel.neighbours import ASKED
 from auditkit_mislabel.planting import Planting
 
 BUDGETS = (20, 100, 500)
@@ -101,16 +103,18 @@ class MislabelAudit(Audit[MislabelSettings]):
         pool = train if extra is None else train.joined(extra)
         trusted = np.arange(len(pool)) >= len(train)
         epochs = settings.replay_epochs(len(pool), context.subject.recipe.batch_size)
+        neighbours = _neighbours(context, pool)
         held = context.engine.holdout(
             pool,
             folds=settings.folds,
             epochs=epochs,
             keep=_KEEP,
             plant=Planting(seed=context.seed, among=len(train)),
+            neighbours=neighbours,
         )
         tables = held.classes
         assert tables is not None  # noqa: S101 - a task with categorical outputs is required
-        judged = judge(tables, trusted=trusted)
+        judged = judge(tables, neighbours=held.neighbours, trusted=trusted)
         doubtful = (judged.probability >= 0.5) & ~trusted
         if settings.thorough and doubtful.mean() > _MOST_DOUBTFUL:
             context.note(
@@ -125,10 +129,22 @@ class MislabelAudit(Audit[MislabelSettings]):
                 epochs=epochs,
                 keep=_KEEP_AGAIN,
                 untrained=doubtful,
+                neighbours=neighbours,
                 seed=context.seed + 1,
             )
-            judged = judge(tables, again=again.classes, trusted=trusted)
+            judged = judge(
+                tables,
+                neighbours=held.neighbours,
+                again=again.classes,
+                neighbours_again=again.neighbours,
+                trusted=trusted,
+            )
         _say_what_was_used(context)
+        if neighbours and not judged.neighbours:
+            context.note(
+                "Labels of neighbours are not heard: in the features of the replayed models, they "
+                "name the given labels less often than the models themselves."
+            )
         _warn_of_a_poor_model(context, tables)
         return _result(context, held, tables, judged)
 
@@ -137,6 +153,17 @@ class MislabelAudit(Audit[MislabelSettings]):
         from auditkit_mislabel import sections  # noqa: PLC0415 - draws, which an audit need not
 
         return sections.sections(result)
+
+
+def _neighbours(context: AuditContext[MislabelSettings], pool: Pool) -> int:
+    """How many neighbours to ask for: none, with a note, where the model has no features."""
+    some = np.unique(np.linspace(0, len(pool) - 1, 4).astype(np.int64))
+    try:
+        context.engine.features(pool.subset(some))
+    except TaskError as error:
+        context.note(f"Labels of neighbours are not heard. {error}")
+        return 0
+    return ASKED
 
 
 def _say_what_was_used(context: AuditContext[MislabelSettings]) -> None:
@@ -202,6 +229,7 @@ def _result(
             "labels judged": count,
             "planted labels": 0 if tables.planted is None else len(tables.planted.positions),
             "weight of replayed loss": judged.calibration.weight,
+            "neighbours heard": judged.neighbours,
             "weight of trained model": judged.trust,
         },
         tables={
@@ -274,7 +302,7 @@ def _recovery(
     found = dict(judged.calibration.recovery)
     if found and tables.planted is not None:
         found[baselines.CONFIDENT] = baselines.confident_recovery(
-            held, tables.planted, judged.calibration.compared
+            held, tables.planted, judged.calibration.compared, judged.calibration.stands
         )
     better = [name for name in found if found[name] > found["auditkit"] + _BETTER]
     for name in better:

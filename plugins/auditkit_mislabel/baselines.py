@@ -28,8 +28,20 @@ def baselines(held: Holdout) -> ByName:
     return found
 
 
-def confident_recovery(held: Holdout, planted: Planted, compared: npt.NDArray[np.bool_]) -> float:
-    """Average precision of confident learning on the planted labels, among those compared."""
+def confident_recovery(
+    held: Holdout,
+    planted: Planted,
+    compared: npt.NDArray[np.bool_],
+    stands: npt.NDArray[np.floating] | None = None,
+) -> float:
+    """Average precision of confident learning on the planted labels, among those compared.
+
+    Args:
+        held: what it is computed from.
+        planted: the labels to find.
+        compared: bool [example]; the planted examples and those they are told from.
+        stands: [example]; for how many each stands; by default one.
+    """
     if held.classes is None or held.probabilities_outside is None:
         raise ValueError("A holdout without class tables holds no planted labels.")
     labels = held.classes.targets.copy()
@@ -37,7 +49,9 @@ def confident_recovery(held: Holdout, planted: Planted, compared: npt.NDArray[np
     positive = np.zeros(len(labels), dtype=bool)
     positive[planted.positions] = True
     score = _confident(held.probabilities_outside, labels)
-    return average_precision(positive[compared], score[compared])
+    return average_precision(
+        positive[compared], score[compared], None if stands is None else stands[compared]
+    )
 
 
 def agreement(flagged: npt.NDArray[np.bool_], scores: ByName) -> dict[str, float]:

@@ -71,6 +71,15 @@ class Channel:
         result: Table = joint - logsumexp(joint, axis=1, keepdims=True)
         return result
 
+    def count(self, logs: Table) -> float:
+        """How many labels of these examples are expected to be wrong, whatever their labels.
+
+        Args:
+            logs: log probabilities of the classes, [example, class].
+        """
+        classes = np.exp(log_softmax(self.scale * logs + self.bias, axis=1)).sum(axis=0)
+        return float(classes @ (1 - np.diag(self.transition)))
+
 
 def fit_channel(logs: Table, labels: Labels, trusted: npt.NDArray[np.bool_]) -> Channel:
     """The channel of a pool: T from its anchors, refined; scale and bias by maximum likelihood.
@@ -115,6 +124,27 @@ def recalibrated(
     if start is not None:
         begin = np.concatenate([[np.log(start.scale)], start.bias])
     return Channel(transition, *_calibrated(logs, labels, transition, trusted, begin))
+
+
+def doubted(channel: Channel, logs: Table, labels: Labels) -> Table:
+    """The probability that each label is wrong, [example]."""
+    right = np.exp(own(channel.log_posterior(logs, labels), labels))
+    doubt: Table = np.clip(1 - right, 0.0, 1.0)
+    return doubt
+
+
+def odds(posterior: Table, labels: Labels) -> Table:
+    """Log odds that the label is wrong, from log posteriors; the sum over the other classes."""
+    others = posterior.copy()
+    others[np.arange(len(labels)), labels] = -np.inf
+    wrong: Table = np.logaddexp.reduce(others, axis=1)
+    return wrong - own(posterior, labels)
+
+
+def own(table: Table, labels: Labels) -> Table:
+    """Each example's entry for its label, [example]."""
+    entries: Table = table[np.arange(len(labels)), labels]
+    return entries
 
 
 def surest(logs: Table, *, share: float) -> Labels:

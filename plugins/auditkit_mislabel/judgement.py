@@ -1,19 +1,23 @@
 """From held-out measurements to a ranking with probabilities.
 
-Three opinions of each example are combined, as mean log probabilities of the classes: what models
+Four opinions of each example are combined, as mean log probabilities of the classes: what models
 say that did not train on it (**outside**), what models say while they train on it (**replayed**),
+what the labels of its neighbours say in the eyes of a model that did not train on it (**nearby**),
 and what the trained model says (**inside**).
 
 - The weight between outside and replayed is calibrated on the planted labels.
+- Neighbours count half as much again as either, if they name the given labels about as often as
+  the models do. Planted labels cannot say whether to hear them: what neighbours find beyond the
+  models, and rightly, would count against them.
 - The trained model is heard as far as it has *not* simply learnt the labels by heart: its weight is
   the square of the share of the suspected labels that it contradicts. The square, because what is
   learnt by heart is said with great certainty, and a model that knows most labels by heart must be
   all but silent.
 
 The noisy channel (`channel.py`) turns the combination into the odds that a label is wrong, which
-rank the examples. How many labels are wrong in all is estimated from the channel on the outside
-opinion alone, which memory of the labels colours least; one shift of all odds makes the
-probabilities add up to it.
+rank the examples. How many labels are wrong in all is counted by the channel on the outside
+opinion, which memory of the labels colours least, and by one on the neighbours; one shift of all
+odds makes the probabilities add up to it.
 """
 
 from __future__ import annotations
@@ -21,20 +25,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy.special import expit, log_softmax
 
 from auditkit import ClassTables
-from auditkit_mislabel.channel import Channel, Labels, Table, fit_channel, recalibrated
-from auditkit_mislabel.precision import average_precision
+from auditkit_mislabel.calibration import Bools, Calibration, calibrate, weighed
+from auditkit_mislabel.channel import Labels, Table, doubted, fit_channel, odds, recalibrated
+from auditkit_mislabel.neighbours import COUNTING, opinion
 
-WEIGHTS = (0.25, 0.5, 0.75)
-"""The weights of the replayed opinion, against the outside one, that calibration chooses from."""
+_COUNTING = 1 / 2
+"""The weight of the neighbours in how many labels are wrong."""
 
-_CLEARLY = 0.01
-"""By how much another weight than the middle one must be better at the planted labels."""
+_CHANNEL = 1 / 3
+"""Their weight, beside the outside opinion, in the channel of the ranking."""
 
-Bools = npt.NDArray[np.bool_]
+_FAR = 2.0
+"""By how many times the neighbours' count is taken to differ at most from that of the models."""
+
+_ALONE = 0.5
+"""The share of examples without neighbours above which neighbours are not heard."""
+
+_AS_WELL = 0.05
+"""How much less often than the outside opinion the neighbours may name the label, to be heard."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +57,7 @@ class Judgement:
         probability: [example]; that the label is wrong.
         suggested: int64 [example]; the likeliest class other than the label.
         trust: the weight of the trained model's opinion, 0 to 1.
+        neighbours: whether the neighbours' opinion was heard.
         calibration: what the planted labels showed.
     """
 
@@ -53,34 +65,27 @@ class Judgement:
     probability: Table
     suggested: Labels
     trust: float
+    neighbours: bool
     calibration: Calibration
 
 
-@dataclass(frozen=True)
-class Calibration:
-    """What the planted labels showed.
-
-    Attributes:
-        weight: of the replayed opinion against the outside one.
-        recovery: average precision of finding the planted labels, by score; empty where none were.
-        compared: bool [example]; the planted examples and those they are told from.
-    """
-
-    weight: float
-    recovery: dict[str, float]
-    compared: Bools
-
-
 def judge(
-    tables: ClassTables, *, again: ClassTables | None = None, trusted: Bools | None = None
+    tables: ClassTables,
+    *,
+    neighbours: Labels | None = None,
+    again: ClassTables | None = None,
+    neighbours_again: Labels | None = None,
+    trusted: Bools | None = None,
 ) -> Judgement:
     """Judge every label of a pool.
 
     Args:
         tables: of a holdout, with planted labels or without.
+        neighbours: of the same holdout, int64 [repeat, example, neighbour]; None for none.
         again: of a second one, whose replays left out what the first found doubtful; its opinions
             count as much as the first's for the ranking, and not for how many labels are wrong in
             all, since they are as harsh on doubtful labels as the first judgement was.
+        neighbours_again: of the second one.
         trusted: bool [example]; labels known to be right.
     """
     labels = tables.targets
@@ -88,23 +93,44 @@ def judge(
     outside = tables.outside.astype(np.float64)
     channel = fit_channel(outside, labels, known)
     doubt = np.where(known, 0.0, doubted(channel, outside, labels))
-    calibration = _calibrate(tables, channel, doubt, known)
-    replays = _mixed(tables, calibration.weight)
+    total = channel.count(outside[~known])
+    given = _told(neighbours, outside, labels)
+    nearby = None
+    if neighbours is not None and given is not None:
+        by_neighbours = fit_channel(given, labels, known).count(given[~known])
+        total *= float(np.clip(by_neighbours / total, 1 / _FAR, _FAR)) ** _COUNTING
+        nearby = opinion(neighbours, labels, 1 - doubt, outside)
+        channel = fit_channel((1 - _CHANNEL) * outside + _CHANNEL * nearby, labels, known)
+    calibration = calibrate(tables, nearby, channel.transition, doubt, known)
+    replays, nearby_again = _mixed(tables, calibration.weight), None
     if again is not None:
         replays = (replays + _mixed(again, calibration.weight)) / 2
+        if nearby is not None and neighbours_again is not None:
+            nearby_again = opinion(neighbours_again, labels, 1 - doubt, outside)
     trust = _trust(tables, doubt)
-    everything = (replays + trust * tables.inside / 2) / (1 + trust / 2)
+    inside = tables.inside.astype(np.float64)
+    everything = weighed(replays, nearby, nearby_again, inside=inside, trust=trust)
     final = recalibrated(channel.transition, everything, labels, known)
     posterior = final.log_posterior(everything, labels)
-    score = _odds(posterior, labels)
+    score = odds(posterior, labels)
     posterior[np.arange(len(labels)), labels] = -np.inf
     return Judgement(
         score=score,
-        probability=_shifted(score, total=doubt[~known].sum(), counted=~known),
+        probability=_shifted(score, total=total, counted=~known),
         suggested=posterior.argmax(axis=1).astype(np.int64),
         trust=trust,
+        neighbours=nearby is not None,
         calibration=calibration,
     )
+
+
+def _told(neighbours: Labels | None, outside: Table, labels: Labels) -> Table | None:
+    """What neighbours say by their labels as given; None where they do not know the classes."""
+    if neighbours is None or np.all(neighbours < 0, axis=(0, 2)).mean() > _ALONE:
+        return None
+    given = opinion(neighbours, labels, np.ones(len(labels)), outside, hearing=COUNTING)
+    agree = [float((table.argmax(axis=1) == labels).mean()) for table in (given, outside)]
+    return given if agree[0] >= agree[1] - _AS_WELL else None
 
 
 def _shifted(odds: Table, *, total: float, counted: Bools) -> Table:
@@ -116,13 +142,6 @@ def _shifted(odds: Table, *, total: float, counted: Bools) -> Table:
     shift = brentq(lambda by: expit(odds[counted] + by).sum() - total, -far, far)
     probability: Table = expit(odds + shift)
     return probability
-
-
-def doubted(channel: Channel, logs: Table, labels: Labels) -> Table:
-    """The probability that each label is wrong, [example]."""
-    right = np.exp(_own(channel.log_posterior(logs, labels), labels))
-    doubt: Table = np.clip(1 - right, 0.0, 1.0)
-    return doubt
 
 
 def _mixed(tables: ClassTables, weight: float) -> Table:
@@ -144,54 +163,3 @@ def _trust(tables: ClassTables, doubt: Table) -> float:
         return 0.0
     contradicts = tables.inside.argmax(axis=1) != tables.targets
     return float(contradicts[suspected].mean()) ** 2
-
-
-def _calibrate(tables: ClassTables, channel: Channel, doubt: Table, known: Bools) -> Calibration:
-    """The weight that finds the planted labels best, and how well every score finds them.
-
-    Each planted example counts as a positive under its planted label. The others count as negatives
-    under their own, save those more likely wrong than right, which are left out.
-    """
-    planted = tables.planted
-    if planted is None or len(planted.positions) == 0:
-        return Calibration(WEIGHTS[1], {}, np.zeros(len(known), dtype=bool))
-    labels = tables.targets.copy()
-    labels[planted.positions] = planted.labels
-    positive = np.zeros(len(labels), dtype=bool)
-    positive[planted.positions] = True
-    compared = positive | (doubt < 0.5)
-    outside = tables.outside.astype(np.float64)
-    replayed = tables.replayed.astype(np.float64)
-
-    def precision(score: Table) -> float:
-        return average_precision(positive[compared], score[compared])
-
-    found = {}
-    for weight in WEIGHTS:
-        mixed = log_softmax((1 - weight) * outside + weight * replayed, axis=1)
-        tried = recalibrated(channel.transition, mixed, labels, known)
-        found[weight] = precision(_odds(tried.log_posterior(mixed, labels), labels))
-    best = max(WEIGHTS, key=lambda weight: found[weight])
-    if found[best] < found[WEIGHTS[1]] + _CLEARLY:
-        best = WEIGHTS[1]
-    recovery = {
-        "auditkit": found[best],
-        "loss while training": precision(-_own(replayed, labels)),
-        "loss out of sample": precision(-_own(outside, labels)),
-        "sum of both losses": precision(-_own(outside + replayed, labels)),
-    }
-    return Calibration(best, recovery, compared)
-
-
-def _own(table: Table, labels: Labels) -> Table:
-    """Each example's entry for its label, [example]."""
-    entries: Table = table[np.arange(len(labels)), labels]
-    return entries
-
-
-def _odds(posterior: Table, labels: Labels) -> Table:
-    """Log odds that the label is wrong, from log posteriors; the sum over the other classes."""
-    others = posterior.copy()
-    others[np.arange(len(labels)), labels] = -np.inf
-    wrong: Table = np.logaddexp.reduce(others, axis=1)
-    return wrong - _own(posterior, labels)

@@ -10,6 +10,11 @@ import polars as pl
 
 from auditkit import AuditResult, Figure, Section
 
+_NEIGHBOURS = (
+    "The audit's score also listens to the labels of each example's neighbours, in the features of "
+    "a model that did not train on it."
+)
+
 
 def sections(result: AuditResult) -> Sequence[Section]:
     """How much to review, which classes are confused, and how far the numbers can be trusted."""
@@ -94,8 +99,9 @@ def _trust(result: AuditResult) -> Section:
         f"While the model was replayed, {planted} labels were flipped on purpose, after the "
         "confusion between classes the model itself shows, and every score was asked to find "
         "them; the audit's own without the trained model's opinion, since that never saw the "
-        "flips. The weight of the losses in the audit's score was chosen on the same flips. Its "
-        "probabilities come from the estimated channel between true and given labels."
+        "flips. Each flip counts as much as errors like it are likely among the real ones. The "
+        "weight of the losses in the audit's score was chosen on the same flips. Its probabilities "
+        "come from the estimated channel between true and given labels."
     )
     unmeasured = (
         "There are too few examples to flip some labels on purpose: how well the scores find "
@@ -103,7 +109,11 @@ def _trust(result: AuditResult) -> Section:
     )
     return Section(
         title="How far to trust this",
-        paragraphs=(measured if planted else unmeasured, _agreement(result)),
+        paragraphs=(
+            measured if planted else unmeasured,
+            *([_NEIGHBOURS] if result.summary.get("neighbours heard") else []),
+            _agreement(result),
+        ),
         figures=(Figure(chart, "Recovery of the planted flips; 1 is perfect."),) if planted else (),
     )
 

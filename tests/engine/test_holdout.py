@@ -361,3 +361,52 @@ def test_untrained_examples_are_measured_and_never_replayed(noisy: Noisy) -> Non
     assert np.array_equal(held.replayed[untrained], held.outside[untrained])
     assert not np.isclose(held.replayed[~untrained], held.outside[~untrained]).all()
     assert np.isfinite(held.classes.replayed).all()
+
+
+def test_neighbours_are_others_and_mostly_of_the_same_class(
+    noisy: Noisy, engine: ForwardINF, held: Holdout
+) -> None:
+    found = engine.holdout(folds=5, epochs=4, neighbours=6)
+    assert found.neighbours is not None
+    assert found.neighbours.shape == (1, 400, 6)
+    assert not (found.neighbours[0] == np.arange(400)[:, None]).any()
+    truth = noisy.labels.numpy().copy()
+    truth[noisy.flipped] = (truth[noisy.flipped] - np.arange(40) % 9 - 1) % 10
+    same = truth[found.neighbours[0]] == truth[:, None]
+    assert same.mean() > 0.75
+    assert same[noisy.flipped].mean() > 0.75  # a wrong label does not draw to its own class
+    assert np.array_equal(found.outside, held.outside)  # looking for them changes nothing else
+    assert held.neighbours is None
+
+
+def test_every_repeat_has_its_neighbours(engine: ForwardINF) -> None:
+    found = engine.holdout(folds=2, epochs=1, repeats=2, neighbours=3).neighbours
+    assert found is not None
+    assert found.shape == (2, 400, 3)
+    assert not np.array_equal(found[0], found[1])
+
+
+def test_neighbours_are_looked_for_in_a_sample_of_large_pools(
+    engine: ForwardINF, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("auditkit.engine.replay.CANDIDATES", 20)
+    found = engine.holdout(folds=2, epochs=1, neighbours=3)
+    assert found.neighbours is not None
+    for fold in range(2):
+        mine = found.neighbours[0][found.folds[0] == fold]
+        assert len(np.unique(mine)) <= 20
+
+
+def test_neighbours_of_nobody_are_refused(engine: ForwardINF) -> None:
+    with pytest.raises(SettingError, match="neighbours=-1"):
+        engine.holdout(neighbours=-1)
+
+
+def test_neighbours_need_features() -> None:
+    pool = Pool.from_arrays(
+        np.random.default_rng(0).normal(size=(20, 1, 1, 4)).astype(np.float32), np.arange(20) % 2
+    )
+    model = nn.Sequential(nn.Conv2d(1, 2, (1, 4)), nn.Flatten())
+    engine = ForwardINF(ClassificationTask(model), train=pool, recipe=RECIPE)
+    with pytest.raises(TaskError, match=r"no torch\.nn\.Linear"):
+        engine.holdout(folds=2, epochs=1, neighbours=2)

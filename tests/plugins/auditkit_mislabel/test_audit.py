@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from auditkit_mislabel import MislabelAudit
 from auditkit_mislabel.audit import MislabelSettings
 from sklearn.metrics import average_precision_score
@@ -195,3 +196,39 @@ def test_where_most_labels_are_in_doubt_none_are_left_out_of_a_second_replay(
     )
     run = auditkit.run("mislabel", subject, out=tmp_path, settings={"thorough": True})
     assert any("was not thorough" in note.text for note in run.record.notes)
+
+
+def test_the_labels_of_neighbours_are_heard(run: auditkit.Run) -> None:
+    assert run.record.summary["neighbours heard"] is True
+    assert not any("neighbours" in note.text for note in run.record.notes)
+
+
+def few(demo: Demo) -> auditkit.Pool:
+    return demo.subject.train.subset(np.arange(300))
+
+
+def test_a_model_without_features_is_audited_without_neighbours(demo: Demo, tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Conv2d(1, 10, 8), nn.Flatten())
+    subject = auditkit.Subject(task=auditkit.ClassificationTask(model), train=few(demo))
+    run = auditkit.run("mislabel", subject, out=tmp_path, settings={"epochs": 1})
+    assert run.record.summary["neighbours heard"] is False
+    assert any(
+        "neighbours are not heard" in note.text and "no torch.nn.Linear" in note.text
+        for note in run.record.notes
+    )
+
+
+class Directionless(auditkit.ClassificationTask):
+    """A task whose features say nothing."""
+
+    def features(self, model: nn.Module, batch: auditkit.Batch) -> Tensor:
+        return torch.full((len(batch[0]), 3), float("nan"))
+
+
+def test_features_that_say_nothing_do_no_harm(demo: Demo, tmp_path: Path) -> None:
+    task = Directionless(demo.subject.task.model)
+    subject = replace(demo.subject, task=task, train=few(demo))
+    run = auditkit.run("mislabel", subject, out=tmp_path, settings={"epochs": 1, "thorough": True})
+    assert run.record.summary["neighbours heard"] is False
+    assert any("not heard" in note.text for note in run.record.notes)
+    assert np.isfinite(run.findings.frame["score"].to_numpy()).all()

@@ -2,8 +2,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from auditkit_mislabel.channel import Channel, anchor_counts, fit_channel, shrunk, surest
-from auditkit_mislabel.judgement import doubted
+from auditkit_mislabel.channel import (
+    Channel,
+    anchor_counts,
+    doubted,
+    fit_channel,
+    shrunk,
+    surest,
+)
 
 from tests.plugins.auditkit_mislabel.conftest import Noisy, make
 

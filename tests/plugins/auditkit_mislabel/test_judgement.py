@@ -1,10 +1,13 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
-from auditkit_mislabel.judgement import WEIGHTS, judge
+from auditkit_mislabel.calibration import WEIGHTS
+from auditkit_mislabel.judgement import Judgement, judge
+from scipy.special import log_softmax
 from sklearn.metrics import average_precision_score
 
 from auditkit import ClassTables, Planted
@@ -111,3 +114,98 @@ def test_trusted_labels_do_not_count_as_wrong(uniform_noise: Noisy) -> None:
     judged = judge(tables, trusted=trusted)
     wrong = uniform_noise.wrong & ~trusted
     assert judged.probability[~trusted].sum() == pytest.approx(wrong.sum(), rel=0.15)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Tables of models that know half of the wrong labels by heart, and who is near whom."""
+
+    noisy: Noisy
+    tables: ClassTables
+    neighbours: np.ndarray
+
+
+@pytest.fixture
+def seen(uniform_noise: Noisy) -> Seen:
+    random = np.random.default_rng(1)
+    logs = uniform_noise.logs.copy()
+    memorized = random.random(len(logs)) < 0.5
+    rows = np.flatnonzero(memorized & uniform_noise.wrong)
+    logs[rows] = np.log(0.02)
+    logs[rows, uniform_noise.given[rows]] = np.log(0.6)
+    tables = heard(replace(uniform_noise, logs=log_softmax(logs, axis=1)))
+    neighbours = np.empty((1, len(logs), 20), dtype=np.int64)
+    for k in range(5):  # nine of ten neighbours are of the same class
+        same = np.flatnonzero(uniform_noise.true == k)
+        neighbours[0, same] = random.choice(same, (len(same), 20))
+    strangers = random.random(neighbours.shape) < 0.1
+    neighbours[strangers] = random.integers(0, len(logs), strangers.sum())
+    return Seen(uniform_noise, tables, neighbours)
+
+
+def found(seen: Seen, judged: Judgement) -> float:
+    return float(average_precision_score(seen.noisy.wrong, judged.score))
+
+
+def test_neighbours_find_what_models_know_by_heart(seen: Seen) -> None:
+    alone, together = judge(seen.tables), judge(seen.tables, neighbours=seen.neighbours)
+    assert together.neighbours
+    assert found(seen, together) > found(seen, alone) + 0.05
+    wrong = seen.noisy.wrong.sum()
+    assert abs(together.probability.sum() - wrong) < abs(alone.probability.sum() - wrong)
+
+
+def test_a_second_holdouts_neighbours_are_heard_too(seen: Seen) -> None:
+    first = judge(seen.tables, neighbours=seen.neighbours)
+    both = judge(
+        seen.tables,
+        neighbours=seen.neighbours,
+        again=seen.tables,
+        neighbours_again=seen.neighbours,
+    )
+    assert found(seen, both) > found(seen, first)
+
+
+def of_strangers(count: int) -> np.ndarray:
+    return np.random.default_rng(2).integers(0, count, (1, count, 20))
+
+
+def the_same_for_all(count: int) -> np.ndarray:
+    return np.broadcast_to(np.arange(20), (1, count, 20))
+
+
+def none_at_all(count: int) -> np.ndarray:
+    return np.full((1, count, 20), -1)
+
+
+@pytest.mark.parametrize("made", [of_strangers, the_same_for_all, none_at_all])
+def test_neighbours_that_know_nothing_do_no_harm(
+    made: Callable[[int], np.ndarray], uniform_noise: Noisy
+) -> None:
+    tables = heard(uniform_noise)
+    alone = judge(tables)
+    judged = judge(tables, neighbours=made(len(uniform_noise.given)))
+    assert not judged.neighbours
+    assert np.array_equal(judged.score, alone.score)
+    assert np.array_equal(judged.probability, alone.probability)
+
+
+def test_the_order_of_the_pool_does_not_matter(seen: Seen) -> None:
+    order = np.random.default_rng(3).permutation(len(seen.noisy.given))
+    place = np.argsort(order)
+    shuffled = ClassTables(
+        targets=seen.tables.targets[order],
+        inside=seen.tables.inside[order],
+        outside=seen.tables.outside[order],
+        replayed=seen.tables.replayed[order],
+    )
+    straight = judge(seen.tables, neighbours=seen.neighbours)
+    judged = judge(shuffled, neighbours=place[seen.neighbours][:, order])
+    np.testing.assert_allclose(judged.probability[place], straight.probability, atol=5e-3)
+
+
+def test_neighbours_change_the_count_by_the_root_of_two_at_most(seen: Seen) -> None:
+    blind = replace(seen.tables, targets=(seen.tables.targets + 1) % 5)  # every label is wrong
+    alone, together = judge(blind), judge(blind, neighbours=seen.neighbours)
+    ratio = together.probability.sum() / alone.probability.sum()
+    assert 2**-0.5 - 1e-6 <= ratio <= 2**0.5 + 1e-6
