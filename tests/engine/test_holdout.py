@@ -101,7 +101,7 @@ def test_training_from_scratch_never_saw_the_fold(noisy: Noisy, engine: ForwardI
     assert random.outside.mean() > np.log(10)
 
 
-def test_every_example_is_held_out_once_per_repeat(engine: ForwardINF) -> None:
+def test_every_example_is_held_out_once_per_repeat(noisy: Noisy) -> None:
     seen: list[tuple[bool, set[float]]] = []
 
     class Watched(ClassificationTask):
@@ -111,10 +111,10 @@ def test_every_example_is_held_out_once_per_repeat(engine: ForwardINF) -> None:
 
     numbered = torch.cat([torch.zeros(60, 63), torch.arange(60.0)[:, None]], dim=1)
     pool = Pool.from_arrays(numbered, torch.arange(60) % 10)
-    task = Watched(engine.task.model)
-    held = ForwardINF(task, train=pool, recipe=Recipe(learning_rate=1e-4, batch_size=60)).holdout(
-        folds=4, epochs=1, repeats=2
-    )
+    task = Watched(noisy.model)
+    recipe = Recipe(learning_rate=1e-4, batch_size=60)
+    engine = ForwardINF(task, train=pool, recipe=recipe, replays=0)
+    held = engine.holdout(folds=4, epochs=1, repeats=2)
     assert held.folds.shape == (2, 60)
     assert not np.array_equal(held.folds[0], held.folds[1])
     everything = set(numbered[:, -1].tolist())
@@ -193,7 +193,7 @@ def test_replayed_is_what_training_saw(engine: ForwardINF) -> None:
 
     numbered = torch.cat([torch.rand(60, 63), torch.arange(60.0)[:, None]], dim=1)
     pool = Pool.from_arrays(numbered, torch.arange(60) % 10)
-    task = Watched(engine.task.model)
+    task = Watched(noisy.model)
     held = ForwardINF(task, train=pool, recipe=Recipe(learning_rate=1e-4, batch_size=16)).holdout(
         folds=3, epochs=2, repeats=2
     )
