@@ -193,7 +193,7 @@ def test_replayed_is_what_training_saw(engine: ForwardINF) -> None:
 
     numbered = torch.cat([torch.rand(60, 63), torch.arange(60.0)[:, None]], dim=1)
     pool = Pool.from_arrays(numbered, torch.arange(60) % 10)
-    task = Watched(noisy.model)
+    task = Watched(engine.task.model)
     held = ForwardINF(task, train=pool, recipe=Recipe(learning_rate=1e-4, batch_size=16)).holdout(
         folds=3, epochs=2, repeats=2
     )
