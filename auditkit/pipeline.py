@@ -21,6 +21,7 @@ from auditkit.devices import check_device
 from auditkit.engine import ForwardINF
 from auditkit.errors import AuditkitError, PluginError, SettingError, did_you_mean
 from auditkit.factors import FactorFolder
+from auditkit.memory import give_back
 from auditkit.plugins import said
 from auditkit.progress import SILENT, Progress
 from auditkit.record import Job, Stages, run_record, subject_record, work_key
@@ -99,6 +100,7 @@ def run(
         with stages.time("audit"):
             desk = _Desk(notes, progress, work, FactorFolder(Path(out) / FACTORS), listener)
             result = _audit(job, desk)
+        give_back()  # drawing the report takes as much again as is left of the audit
         with stages.time("previews"):
             previews = shown_previews(
                 subject,
