@@ -21,7 +21,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(names.split())
     for names in (
         "errors",
-        "choices progress preview pool standing scores findings",
+        "choices memory progress preview pool standing scores findings",
         "showing results subject labelling context audit declarations",
         "tasks training batches checks seeds devices fingerprint gradients",
         "engine sources",
