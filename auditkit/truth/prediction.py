@@ -25,6 +25,9 @@ class LDS:
         mean: over queries.
         standard_error: of the mean, by a bootstrap over subsets and queries, both drawn anew each
             time; a little too large rather than too small.
+        subset_error: of the mean over these very queries, by the same bootstrap over subsets
+            alone: what more subsets can make smaller. Where it is far below `standard_error`, more
+            queries help, and more retraining does not.
         per_query: float32 [query]; Spearman correlation over subsets, 0 where either side is
             constant.
         query_ids: what the axis stands for.
@@ -34,6 +37,7 @@ class LDS:
 
     mean: float
     standard_error: float
+    subset_error: float
     per_query: Floats
     query_ids: tuple[str, ...]
     resampled: Floats
@@ -73,13 +77,14 @@ def lds(
     predicted = -(halves.members.astype(np.float64) @ values.T)
     actual = halves.measures[:, rows].astype(np.float64)
     per_query = correlations(predicted, actual, np.ones((1, len(actual))))[0]
-    means = _resampled_means(predicted, actual, resamples=resamples, seed=seed)
+    whole, subsets = _resampled_means(predicted, actual, resamples=resamples, seed=seed)
     return LDS(
         mean=float(per_query.mean()),
-        standard_error=float(means.std()),
+        standard_error=float(whole.std()),
+        subset_error=float(subsets.std()),
         per_query=per_query.astype(np.float32),
         query_ids=tuple(halves.query_ids[row] for row in rows),
-        resampled=means.astype(np.float32),
+        resampled=whole.astype(np.float32),
     )
 
 
@@ -129,14 +134,19 @@ def correlations(predicted: Doubles, actual: Doubles, times: Doubles) -> Doubles
     return found
 
 
-def _resampled_means(predicted: Doubles, actual: Doubles, *, resamples: int, seed: int) -> Doubles:
-    """Mean correlations of columns, with rows and columns drawn anew each time, [resample]."""
+def _resampled_means(
+    predicted: Doubles, actual: Doubles, *, resamples: int, seed: int
+) -> tuple[Doubles, Doubles]:
+    """Mean correlations of columns, [resample], with rows drawn anew each time.
+
+    First with columns drawn anew as well, then over the columns as they are.
+    """
     draw = stream(seed, "bootstrap of correlations")
     rows, columns = predicted.shape
     times = draw.multinomial(rows, np.full(rows, 1 / rows), size=resamples).astype(np.float64)
     chosen = draw.multinomial(columns, np.full(columns, 1 / columns), size=resamples)
-    means: Doubles = (correlations(predicted, actual, times) * chosen).sum(axis=1) / columns
-    return means
+    found = correlations(predicted, actual, times)
+    return (found * chosen).sum(axis=1) / columns, found.mean(axis=1)
 
 
 def _ranks(values: Doubles, times: Doubles) -> Doubles:

@@ -28,7 +28,7 @@ from benchmarks.diffusion.baselines import Floats
 from benchmarks.diffusion.cost import costs
 from benchmarks.diffusion.cost import table as cost_table
 from benchmarks.diffusion.data import PER_GROUP, STYLES, Candidates, candidates
-from benchmarks.diffusion.truth import CACHE, KINDS, Explained, Queries, explained, halves
+from benchmarks.diffusion.truth import CACHE, KINDS, Explained, Queries, digest, explained, halves
 from benchmarks.diffusion.ways import (
     Case,
     Scored,
@@ -62,11 +62,12 @@ class Judge:
             values = found.of(f"{kind}, {self.use}")
             if own.groups.any():
                 row[f"recall, {kind}"] = self._recall(values, own.groups)
-                together, names = found.groups(f"{kind}, {self.use}", own.groups)
-                row[f"recall of groups, {kind}"] = self._recall(together, names)
+                together, groups = found.of_sets(f"{kind}, {self.use}", own)
+                row[f"recall of groups, {kind}"] = self._recall(together, groups)
             predicted[kind] = lds(values, self.halves[kind])
             row[f"LDS, {kind}"] = predicted[kind].mean
             row[f"LDS, {kind}, standard error"] = predicted[kind].standard_error
+            row[f"LDS, {kind}, by halves"] = predicted[kind].subset_error
         return row, predicted
 
     def _recall(self, values: Floats, groups: np.ndarray) -> float:
@@ -78,25 +79,33 @@ class Judge:
         return float(np.mean(hits))
 
 
-def case(model: Explained, data: Candidates, cache: Path, uses: tuple[str, ...]) -> Case:
-    """All queries of some uses, one after another."""
-    names = [name for name in model.queries if name.split(", ")[1] in uses]
+def case(model: Explained, data: Candidates, cache: Path, use: str) -> Case:
+    """All queries of a use, one kind after another."""
+    names = [f"{kind}, {use}" for kind in KINDS]
     own: list[Queries] = [model.queries[name] for name in names]
     sizes = {name: len(one.images) for name, one in zip(names, own, strict=True)}
+    images = np.concatenate([one.images for one in own])
     return Case(
         explained=model,
         data=data,
-        images=np.concatenate([one.images for one in own]),
+        images=images,
         ids=tuple(f"{name} {place}" for name, count in sizes.items() for place in range(count)),
-        groups=np.concatenate([one.groups for one in own]),
+        sets=tuple(
+            f"{name}, {turn}, {group}" if group else ""
+            for name, one in zip(names, own, strict=True)
+            for turn, group in zip(one.rounds, one.groups, strict=True)
+        ),
         sizes=sizes,
         cache=cache,
-        name="all" if len(uses) > 1 else uses[0],
+        name=f"{use}-{digest(images)}",
     )
 
 
 def table(rows: dict[str, Row]) -> str:
-    """Markdown: each method once, with the best of its settings in each column."""
+    """Markdown: each method once, with the best of its settings in each column.
+
+    Standard errors of LDS are by halves and queries, and in brackets by halves alone.
+    """
     columns = ["recall, generated", "recall of groups, generated", "recall, altered",
                "recall of groups, altered", *(f"LDS, {kind}" for kind in KINDS)]  # fmt: skip
     lines = ["| method | " + " | ".join(columns) + " |", "|---|" + "---|" * len(columns)]
@@ -106,9 +115,11 @@ def table(rows: dict[str, Row]) -> str:
         cells = []
         for column in columns:
             best = max(own, key=lambda row, column=column: row[column])
-            error = best.get(f"{column}, standard error")
-            cells.append(f"{best[column]:.2f}" if error is None
-                         else f"{best[column]:.3f} ± {error:.3f}")  # fmt: skip
+            cell = f"{best[column]:.2f}"
+            if column.startswith("LDS"):
+                whole, by_halves = best[f"{column}, standard error"], best[f"{column}, by halves"]
+                cell = f"{best[column]:.3f} ± {whole:.3f} ({by_halves:.3f})"
+            cells.append(cell)
         lines.append(f"| {method.replace(' | ', ', ')} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -142,14 +153,11 @@ def main(cache: Path, out: Path, *, only: str, use: str, stored: bool, cost: boo
     data = candidates()
     model = explained(cache, data)
     judge = Judge(cache, data, model, use)
-    both, one = (case(model, data, cache, uses) for uses in (("tried", "reported"), (use,)))
-    rows, samples = {}, {}
-    for ways, asked in (
-        (baseline_ways(), both), (first_order_ways(), both), (finite_ways(), one),
-    ):  # fmt: skip
-        for name, found in scored(ways, asked, only=only, stored=stored):
-            rows[name], samples[name] = judge.row(found)
-            click.echo(f"{name}: {rows[name]}", err=True)
+    asked, rows, samples = case(model, data, cache, use), {}, {}
+    ways = {**baseline_ways(), **first_order_ways(), **finite_ways()}
+    for name, found in scored(ways, asked, only=only, stored=stored):
+        rows[name], samples[name] = judge.row(found)
+        click.echo(f"{name}: {rows[name]}", err=True)
     click.echo(table(rows))
     result = {
         "date": time.strftime("%Y-%m-%d"),

@@ -79,13 +79,19 @@ def cosine(queries: Floats, train: Floats) -> Floats:
 
 
 def trak(queries: Floats, train: Floats, *, damping: float) -> Floats:
-    """TRAK's scores, and D-TRAK's on gradients of the squared norm, of one model."""
-    return (queries @ train.T) @ kernel(train, damping=damping)
+    """TRAK's scores, and D-TRAK's on gradients of the squared norm, of one model.
+
+    Args:
+        queries: products of gradients of queries and candidates, [query, train].
+        train: those of candidates, [train, train].
+        damping: lambda, in units of the mean eigenvalue.
+    """
+    return queries @ kernel(train, damping=damping)
 
 
 def kernel(train: Floats, *, damping: float) -> Floats:
-    """`(Phi Phi^T + lambda I)^-1`, float32 [train, train]."""
-    products = (train @ train.T).astype(np.float64)
+    """`(Phi Phi^T + lambda I)^-1` by `Phi Phi^T`, float32 [train, train]."""
+    products = train.astype(np.float64)
     ridge = damping * np.trace(products) / len(train)
     return np.linalg.inv(products + ridge * np.eye(len(train))).astype(np.float32)
 

@@ -95,7 +95,7 @@ def _dtrak(model: Explained, train: np.ndarray, images: np.ndarray) -> Cell:
     first = _seconds(
         lambda: (
             kept.append(slopes(train)),
-            kept.append(baselines.kernel(kept[0], damping=1.0)),
+            kept.append(baselines.kernel(kept[0] @ kept[0].T, damping=1.0)),
             _scores(slopes(images[:1]), kept[0], kept[1]),
         )
     )

@@ -8,6 +8,7 @@ the cache; a second call goes on from there.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,10 +31,13 @@ TRIED, SUBSETS = 16, 90
 
 KINDS = ("generated", "unconditional", "altered")
 PER_STYLE = {"tried": 4, "reported": 8}
-"""Queries of each kind per style; unconditional ones as many in all."""
+"""Queries of each kind per style in a round; unconditional ones as many in all."""
+
+ROUNDS = {"tried": (0,), "reported": (1, 2)}
+"""Rounds of queries, by their seeds. An exemplar is altered in another way in each."""
 
 GENERATED = 64
-"""How many images are generated of each group, of which queries are chosen."""
+"""How many images are generated of each group in a round, of which queries are chosen."""
 
 CHECKPOINTS = (EPOCHS // 3, 2 * EPOCHS // 3)
 TIMES, NOISES = 20, 2
@@ -41,10 +45,17 @@ TIMES, NOISES = 20, 2
 
 @dataclass(frozen=True)
 class Queries:
-    """Images that are explained, float32 [query, 4, 8, 8], and the group of each (0: none)."""
+    """Images that are explained.
+
+    Attributes:
+        images: float32 [query, 4, 8, 8].
+        groups: int64 [query]; 0 for none.
+        rounds: int64 [query]; those of one round and group are explained together, too.
+    """
 
     images: Images
     groups: npt.NDArray[np.int64]
+    rounds: npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -123,6 +134,11 @@ def halves(cache: Path, data: Candidates, name: str, queries: Queries) -> Halves
     )
 
 
+def digest(images: Images) -> str:
+    """Stands for images in names of files: what is kept of other images is not taken for theirs."""
+    return hashlib.sha256(np.ascontiguousarray(images).tobytes()).hexdigest()[:12]
+
+
 def weights_file(cache: Path, row: int) -> Path:
     """Where the weights of one retraining are kept."""
     return cache / f"half-{row:03}.safetensors"
@@ -130,7 +146,8 @@ def weights_file(cache: Path, row: int) -> Path:
 
 def _measured(cache: Path, row: int, name: str, queries: Queries) -> npt.NDArray[np.float32]:
     """Losses [query, time] of the queries under one retrained model, kept in a file."""
-    file = cache / "measured" / f"{row:03}-{name.replace(', ', '-')}.npy"
+    stem = f"{row:03}-{name.replace(', ', '-')}-{digest(queries.images)}"
+    file = cache / "measured" / f"{stem}.npy"
     if not file.exists():
         found = losses(
             loaded(weights_file(cache, row)), queries.images, times=TIMES, noises=NOISES, seed=77
@@ -143,19 +160,27 @@ def _measured(cache: Path, row: int, name: str, queries: Queries) -> npt.NDArray
 
 def _queries(model: UNet2DModel, data: Candidates) -> dict[str, Queries]:
     found = {}
-    for seed, (use, each) in enumerate(PER_STYLE.items()):
-        groups = np.repeat(np.arange(1, len(STYLES) + 1), each)
-        turn = (np.arange(len(groups)) % each + seed) % PER_GROUP
-        rows = [data.exemplars(group)[place] for group, place in zip(groups, turn, strict=True)]
-        images = {
-            "generated": _alike(model, data, each, seed=100 + seed),
-            "unconditional": generated(model, [0] * len(groups), seed=200 + seed),
-            "altered": altered(data.images[rows], seed=seed),
-        }
-        for kind, pictures in images.items():
+    for use, seeds in ROUNDS.items():
+        parts = [_round(model, data, PER_STYLE[use], seed=seed) for seed in seeds]
+        groups = np.tile(np.repeat(np.arange(1, len(STYLES) + 1), PER_STYLE[use]), len(seeds))
+        rounds = np.repeat(seeds, len(groups) // len(seeds))
+        for kind in KINDS:
             of = np.zeros_like(groups) if kind == "unconditional" else groups
-            found[f"{kind}, {use}"] = Queries(pictures, of)
+            images = np.concatenate([part[kind] for part in parts])
+            found[f"{kind}, {use}"] = Queries(images, of, rounds)
     return found
+
+
+def _round(model: UNet2DModel, data: Candidates, each: int, *, seed: int) -> dict[str, Images]:
+    """The images of one round by kind, so many of each style."""
+    groups = np.repeat(np.arange(1, len(STYLES) + 1), each)
+    turn = (np.arange(len(groups)) % each + seed) % PER_GROUP
+    rows = [data.exemplars(group)[place] for group, place in zip(groups, turn, strict=True)]
+    return {
+        "generated": _alike(model, data, each, seed=100 + seed),
+        "unconditional": generated(model, [0] * len(groups), seed=200 + seed),
+        "altered": altered(data.images[rows], seed=seed),
+    }
 
 
 def _alike(model: UNet2DModel, data: Candidates, each: int, *, seed: int) -> Images:

@@ -23,7 +23,7 @@ from benchmarks.diffusion import baselines
 from benchmarks.diffusion.baselines import DAMPINGS, TIMES, Floats, Noise, Quantity
 from benchmarks.diffusion.data import Candidates, Images
 from benchmarks.diffusion.model import scheduler
-from benchmarks.diffusion.truth import Explained
+from benchmarks.diffusion.truth import Explained, Queries
 
 MeasureName: TypeAlias = Literal["loss", "squared-norm"]
 TrainMeasureName: TypeAlias = Literal["loss", "squared-norm", "outputs"]
@@ -38,22 +38,24 @@ class Case:
         data: the candidates.
         images: float32 [query, 4, 8, 8].
         ids: of the queries.
-        groups: int64 [query]; the group of each, 0 for none.
+        sets: names of the groups of each round, "" for queries without a group.
         sizes: how many of the queries are of each kind and use, in order.
         cache: where gradients are kept.
         name: of these queries, in the names of files.
         engines: by preconditioner, so that curvature is estimated once.
+        products: of gradients, by name: queries and candidates, and candidates among themselves.
     """
 
     explained: Explained
     data: Candidates
     images: Images
     ids: tuple[str, ...]
-    groups: npt.NDArray[np.int64]
+    sets: tuple[str, ...]
     sizes: Mapping[str, int]
     cache: Path
     name: str
     engines: dict[str, ForwardINF] = field(default_factory=dict)
+    products: dict[str, tuple[Floats, Floats]] = field(default_factory=dict)
 
     @property
     def queries(self) -> Pool:
@@ -182,7 +184,7 @@ class Scored:
 
     Attributes:
         values: float32 [query, candidate].
-        together: float32 [kind and group, candidate], where groups are updates of their own.
+        together: float32 [kind and set, candidate], where sets are updates of their own.
         sizes: how many of the queries are of each kind and use, in order.
         seconds: on the processor.
     """
@@ -197,19 +199,20 @@ class Scored:
         start = sum(list(self.sizes.values())[: list(self.sizes).index(name)])
         return self.values[start : start + self.sizes[name]]
 
-    def groups(
-        self, name: str, groups: npt.NDArray[np.int64]
-    ) -> tuple[Floats, npt.NDArray[np.int64]]:
-        """Scores of each group of the queries of one kind and use, and which groups these are.
+    def of_sets(self, name: str, own: Queries) -> tuple[Floats, npt.NDArray[np.int64]]:
+        """Scores of the sets of queries of one kind and use, and the group of each set.
 
-        The mean over the group's queries, where it is no update of its own.
+        The mean over the set's queries, where it is no update of its own.
         """
-        own, named = self.of(name), np.unique(groups)
+        values = self.of(name)
+        sets = list(dict.fromkeys(zip(own.rounds.tolist(), own.groups.tolist(), strict=True)))
+        groups = np.array([group for _, group in sets])
         if self.together is None:
-            return np.stack([own[groups == group].mean(axis=0) for group in named]), named
+            members = [(own.rounds == turn) & (own.groups == group) for turn, group in sets]
+            return np.stack([values[rows].mean(axis=0) for rows in members]), groups
         asked = [kind for kind in self.sizes if not kind.startswith("unconditional")]
-        start = asked.index(name) * len(named)
-        return self.together[start : start + len(named)], named
+        start = asked.index(name) * len(sets)
+        return self.together[start : start + len(sets)], groups
 
 
 def scored(
@@ -232,20 +235,18 @@ def scored(
             parts = {"values": way(case)}
             seconds = time.process_time() - start
             if isinstance(way, partial) and way.func is forward_inf and "rise" in way.keywords:
-                parts["together"] = _by_group(case, way)
+                parts["together"] = _by_set(case, way)
             np.savez(file, seconds=seconds, **parts)
         kept = np.load(file)
         together = kept.get("together")
         yield name, Scored(kept["values"], together, case.sizes, float(kept["seconds"]))
 
 
-def _by_group(case: Case, way: partial[Floats]) -> Floats:
-    """Scores of groups as one update each: those of each kind after another."""
-    rows = np.flatnonzero(case.groups)
-    kinds = [case.ids[row].rsplit(" ", 1)[0] for row in rows]
-    names = [f"{kind} {case.groups[row]}" for kind, row in zip(kinds, rows, strict=True)]
+def _by_set(case: Case, way: partial[Floats]) -> Floats:
+    """Scores of sets of queries as one update each: those of each kind after another."""
+    rows = [row for row, name in enumerate(case.sets) if name]
     asked = replace(case, images=case.images[rows], ids=tuple(case.ids[row] for row in rows))
-    return way(asked, groups=tuple(names))
+    return way(asked, groups=tuple(case.sets[row] for row in rows))
 
 
 def _features(case: Case) -> Floats:
@@ -259,7 +260,11 @@ def _products(case: Case, *, noise: Noise, score: Callable[[Floats, Floats], Flo
 
 
 def _trak(case: Case, *, quantity: Quantity, noise: Noise, damping: float) -> Floats:
-    return baselines.trak(*case.gradients(quantity, noise), damping=damping)
+    name = f"{quantity}, {noise}"
+    if name not in case.products:
+        queries, train = case.gradients(quantity, noise)
+        case.products[name] = queries @ train.T, train @ train.T
+    return baselines.trak(*case.products[name], damping=damping)
 
 
 def _projected_trak(case: Case, *, damping: float) -> Floats:
@@ -268,4 +273,5 @@ def _projected_trak(case: Case, *, damping: float) -> Floats:
         queries, train = baselines.projected(case.gradients("squared norm", "own"))
         np.savez(file, queries=queries, train=train)
     kept = np.load(file)
-    return baselines.trak(kept["queries"], kept["train"], damping=damping)
+    queries, train = kept["queries"], kept["train"]
+    return baselines.trak(queries @ train.T, train @ train.T, damping=damping)

@@ -14,16 +14,15 @@ import sys
 import time
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal, TypeAlias, cast
+from typing import Literal, TypeAlias, cast, get_args
 
 import click
 import numpy as np
 import torch
 
 from benchmarks.attribution.cells import forget_peak, peak
-from benchmarks.tracing.corpus import make_corpus
-from benchmarks.tracing.model import document_pool, documents_of, trained
-from benchmarks.tracing.ranking import case_folder
+from benchmarks.tracing.model import documents_of
+from benchmarks.tracing.ranking import make_case
 from benchmarks.tracing.ways import BEST, Case, made
 
 REPEATS, BATCH = 9, 256
@@ -32,7 +31,7 @@ Job: TypeAlias = Literal["time", "inference", "influence"]
 
 def both(seed: int, cache: Path) -> dict[str, float]:
     """Time and memory, each measured in processes of their own."""
-    found = [_in_child(job, seed, cache) for job in ("time", "inference", "influence")]
+    found = [_in_child(job, seed, cache) for job in get_args(Job)]
     return {key: value for own in found for key, value in own.items()}
 
 
@@ -97,15 +96,13 @@ def peaks(case: Case, job: Job) -> dict[str, float]:
 
 
 @click.command()
-@click.argument("job", type=click.Choice(["time", "inference", "influence"]))
+@click.argument("job", type=click.Choice(get_args(Job)))
 @click.option("--seed", type=int, required=True)
 @click.option("--cache", type=click.Path(path_type=Path), required=True)
 def main(job: Job, seed: int, cache: Path) -> None:
     """Measure one job in this process."""
     torch.set_num_threads(1)
-    corpus = make_corpus(seed)
-    task = trained(corpus, seed=seed, file=case_folder(corpus, seed, cache) / "model.pt")
-    case = Case(corpus, task, document_pool(corpus, task.tokenizer))
+    case = make_case(seed, cache)
     click.echo(json.dumps(timed(case) if job == "time" else peaks(case, job)))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,8 @@ LAYERS, WIDTH, HEADS, CONTEXT = 2, 160, 5, 32
 EPOCHS, BATCH, RATE, DECAY, WARMUP = 16, 64, 4e-3, 0.01, 40
 RECIPE = Recipe(weight_decay=DECAY, batch_size=BATCH, epochs=EPOCHS, schedule="cosine")
 """As far as the engine is to know it: AdamW's decay is no part of the curvature."""
+EARLIER = 12
+"""After how many epochs the checkpoint is taken that some ways read beside the trained model."""
 START, PAD = "<s>", "<pad>"
 
 
@@ -68,11 +71,12 @@ def trained(
     seed: int,
     file: Path,
     left_out: npt.NDArray[np.int64] | None = None,
+    epochs: int = EPOCHS,
 ) -> LanguageModelTask:
     """The model trained on the documents, without some of them; read from the file if it is there.
 
     With and without documents left out, the first weights, the order and the learning rates are
-    the same.
+    the same. With fewer epochs it is the same training, left early.
     """
     tokenizer = make_tokenizer(corpus)
     task = LanguageModelTask(make_model(len(tokenizer), seed), tokenizer=tokenizer)
@@ -80,7 +84,8 @@ def trained(
     if file.exists():
         model.load_state_dict(torch.load(file, weights_only=True))
     else:
-        for _ in training(task, document_pool(corpus, tokenizer), seed=seed, left_out=left_out):
+        pool = document_pool(corpus, tokenizer)
+        for _ in islice(training(task, pool, seed=seed, left_out=left_out), epochs):
             pass
         file.parent.mkdir(parents=True, exist_ok=True)
         whole = file.with_suffix(".part")

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from auditkit import LanguageModelTask
 from benchmarks.tracing import model
 from benchmarks.tracing.corpus import Corpus, Query, make_corpus
 from benchmarks.tracing.model import document_pool, trained
@@ -35,8 +36,14 @@ def case_folder(corpus: Corpus, seed: int, cache: Path) -> Path:
 def make_case(seed: int, cache: Path) -> Case:
     """The documents of a seed and the model trained on them, kept in the folder."""
     corpus = make_corpus(seed)
-    task = trained(corpus, seed=seed, file=case_folder(corpus, seed, cache) / "model.pt")
-    return Case(corpus, task, document_pool(corpus, task.tokenizer))
+    folder = case_folder(corpus, seed, cache)
+    task = trained(corpus, seed=seed, file=folder / "model.pt")
+
+    def earlier() -> LanguageModelTask:
+        file = folder / f"after-{model.EARLIER}-epochs.pt"
+        return trained(corpus, seed=seed, file=file, epochs=model.EARLIER)
+
+    return Case(corpus, task, document_pool(corpus, task.tokenizer), earlier)
 
 
 def scores(case: Case, way: Way, folder: Path, *, count: int | None = None) -> Table:

@@ -6,8 +6,8 @@ Each gives scores float32 [query, document]; higher is more of a proponent.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, replace
+from functools import cache, lru_cache
 from typing import Literal
 
 import numpy as np
@@ -15,9 +15,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from auditkit import ForwardINF, LanguageModelTask, Pool
+from auditkit import DocumentScores, ForwardINF, LanguageModelTask, Pool
 from benchmarks.tracing.corpus import Corpus, Query
-from benchmarks.tracing.model import RECIPE, documents_of, query_pool
+from benchmarks.tracing.model import EARLIER, RECIPE, documents_of, query_pool
 
 Table = npt.NDArray[np.float32]
 
@@ -28,11 +28,19 @@ MLPS = "transformer.h.*.mlp.*"
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """What is scored: the documents of a seed, and the model trained on them."""
+    """What is scored: the documents of a seed, and the model trained on them.
+
+    Attributes:
+        corpus: documents and queries.
+        task: the trained model.
+        train: the documents as the model reads them.
+        earlier: gives the model as it was after `EARLIER` epochs of its training.
+    """
 
     corpus: Corpus
     task: LanguageModelTask
     train: Pool
+    earlier: Callable[[], LanguageModelTask]
 
     def queries(self, asked: Sequence[Query]) -> Pool:
         """Queries as the model reads them."""
@@ -82,6 +90,7 @@ class Engine:
     parameters: str = BLOCKS
     rise: float = 3.0
     relative: bool = False
+    earlier: bool = False
 
     def __call__(self, case: Case, queries: Sequence[Query]) -> Table:
         """The scores of the queries."""
@@ -92,32 +101,47 @@ class Engine:
 def made(own: Engine, case: Case) -> ForwardINF:
     """The engine on the documents, whose curvature and base pass serve all queries."""
     return ForwardINF(
-        case.task, train=case.train, recipe=RECIPE, preconditioner=own.preconditioner,
+        case.earlier() if own.earlier else case.task,
+        train=case.train, recipe=RECIPE, preconditioner=own.preconditioner,
         train_measure=own.train_measure, response=own.response,
         parameters=own.parameters, rise=own.rise, relative=own.relative,
     )  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Both:
-    """Forward-INF by the changes of tokens and of the loss together, from one pass."""
+class Reading:
+    """Forward-INF by what tokens, the document's loss, or both together tell, from one pass."""
 
     engine: Engine
+    by: Literal["together", "tokens", "loss"]
 
     def __call__(self, case: Case, queries: Sequence[Query]) -> Table:
         """The scores of the queries."""
-        return made(self.engine, case).documents(case.queries(queries)).together.values
+        found = _readings(self.engine, case, tuple(queries))
+        if self.by == "together":
+            return found.together.values
+        return found.tokens.values if self.by == "tokens" else found.loss.values
+
+
+@lru_cache(maxsize=16)
+def _readings(own: Engine, case: Case, queries: tuple[Query, ...]) -> DocumentScores:
+    return made(own, case).documents(case.queries(queries))
 
 
 ALL, SOME = 100, 20
 BEST = Engine(train_measure="tokens")
-DEFAULT = Way("Forward-INF, EK-FAC, +3 nats, tokens and loss", ALL, Both(BEST))
+FAR, EARLY = replace(BEST, rise=10), replace(BEST, earlier=True)
+DEFAULT = Way("Forward-INF, EK-FAC, +3 nats, tokens and loss", ALL, Reading(BEST, "together"))
+CHECKPOINT = Way(f"Forward-INF on the model of {EARLIER} epochs", ALL, Reading(EARLY, "together"))
+TWO = "Forward-INF, mean of both models"
+"""The mean of `DEFAULT` and `CHECKPOINT`."""
 BM25 = Way("BM25", ALL, bm25)
 
 WAYS = (
     BM25,
     DEFAULT,
-    Way("Forward-INF, EK-FAC, +3 nats, tokens", ALL, BEST),
+    Way("Forward-INF, EK-FAC, +3 nats, tokens", ALL, Reading(BEST, "tokens")),
+    CHECKPOINT,
     Way("hidden-state cosine", ALL, hidden_cosine),
     Way("gradient product (TracIn)", ALL, Engine(preconditioner="none", response="products"), ALL),
     Way(
@@ -127,9 +151,9 @@ WAYS = (
         ALL,
     ),
     Way("EK-FAC product (influence function)", ALL, Engine(response="products"), ALL),
-    Way("Forward-INF, EK-FAC, +3 nats, loss", SOME, Engine()),
-    Way("Forward-INF, EK-FAC, +10 nats, loss", SOME, Engine(rise=10)),
-    Way("Forward-INF, EK-FAC, +10 nats, tokens", SOME, Engine(rise=10, train_measure="tokens")),
+    Way("Forward-INF, EK-FAC, +3 nats, loss", SOME, Reading(BEST, "loss")),
+    Way("Forward-INF, EK-FAC, +10 nats, loss", SOME, Reading(FAR, "loss")),
+    Way("Forward-INF, EK-FAC, +10 nats, tokens", SOME, Reading(FAR, "tokens")),
     Way(
         "Forward-INF, EK-FAC, MLPs only, +3 nats, tokens",
         SOME,

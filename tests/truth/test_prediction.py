@@ -104,6 +104,35 @@ def test_the_standard_error_is_about_the_spread_over_new_subsets_and_queries() -
     assert spread < claimed < 2 * spread
 
 
+def test_the_error_of_subsets_is_the_spread_over_new_subsets_of_the_same_queries() -> None:
+    values, halves = additive(subsets=2_000, noise=6.0)
+    parts = [
+        replace(halves, members=halves.members[rows], measures=halves.measures[rows])
+        for rows in np.arange(2_000).reshape(-1, 40)
+    ]
+    found = [lds(values, part, resamples=200) for part in parts]
+    spread = np.std([each.mean for each in found])
+    claimed = np.mean([each.subset_error for each in found])
+    assert claimed == pytest.approx(spread, rel=0.25)
+    assert claimed < np.mean([each.standard_error for each in found])
+
+
+def test_the_error_of_subsets_is_the_whole_one_where_queries_are_one_query() -> None:
+    values, halves = additive(noise=4.0)
+    one = values[[0] * QUERIES], halves.measures[:, [0] * QUERIES]
+    found = lds(one[0], replace(halves, measures=one[1]))
+    assert found.subset_error == pytest.approx(found.standard_error)
+    assert found.subset_error > 0.05
+
+
+def test_the_error_of_subsets_of_chance_is_that_of_rank_correlations() -> None:
+    """Spearman's coefficient of n independent pairs has a variance of 1 / (n - 1) (Kendall)."""
+    values, halves = additive(subsets=300)
+    noise = np.random.default_rng(3).normal(size=halves.measures.shape).astype(np.float32)
+    found = lds(values, replace(halves, measures=noise))
+    assert found.subset_error == pytest.approx(1 / np.sqrt(299 * QUERIES), rel=0.15)
+
+
 def test_influence_predicts_retraining(regression: Retraining, ridge: object) -> None:
     halves = half_subsets(regression, count=12, seeds=1, share=0.9)
     model = regression.task.model
