@@ -121,6 +121,7 @@ class Engines:
                 self._task,
                 train=self._train,
                 recipe=self._recipe,
+                replays=0,  # one network is compared with itself
                 preconditioner=setting.preconditioner,
                 damping=setting.damping,
                 seed=self._seed,

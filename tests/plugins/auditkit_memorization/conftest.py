@@ -88,7 +88,9 @@ def make_context(tmp_path: Path) -> MakeContext:
         return auditkit.AuditContext(
             subject=subject,
             settings=MemorizationSettings.model_validate(settings),
-            scoring=auditkit.ForwardINF(task, train=subject.train, recipe=subject.recipe),
+            scoring=auditkit.ForwardINF(
+                task, train=subject.train, recipe=subject.recipe, replays=0
+            ),
             workplace=lambda: tmp_path,
         )
 

@@ -53,7 +53,9 @@ def context(tmp_path_factory: pytest.TempPathFactory) -> Context:
     return AuditContext(
         subject=subject,
         settings=TracingSettings(confirm_count=20, confirm_seeds=2, confirm_epochs=6),
-        scoring=ForwardINF(subject.required_task(), train=subject.train, recipe=subject.recipe),
+        scoring=ForwardINF(
+            subject.required_task(), train=subject.train, recipe=subject.recipe, replays=0
+        ),
         workplace=lambda: folder,
     )
 
@@ -133,7 +135,7 @@ def test_probabilities_are_right_whatever_the_task_measures(tmp_path: Path) -> N
             settings=TracingSettings(
                 confirm_count=5, confirm_seeds=1, confirm_epochs=1, confirm_rate=0.01, query=("63",)
             ),
-            scoring=ForwardINF(task, train=subject.train, recipe=subject.recipe),
+            scoring=ForwardINF(task, train=subject.train, recipe=subject.recipe, replays=0),
             workplace=partial(Path, tmp_path / str(number)),
         )
         queries = asked(context, look(context))
