@@ -177,6 +177,7 @@ def test_the_audit_asks_an_engine_of_what_was_chosen(
         subject.required_task(),
         train=subject.train,
         recipe=subject.recipe,
+        replays=0,
         train_measure="margin",
         rise=3.0,
         damping=10.0,

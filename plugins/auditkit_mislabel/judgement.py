@@ -47,6 +47,9 @@ _ALONE = 0.5
 _AS_WELL = 0.05
 """How much less often than the outside opinion the neighbours may name the label, to be heard."""
 
+_SURER = 1.15
+"""What all odds are multiplied by: opinions that agree with each other are surer than their mean."""
+
 
 @dataclass(frozen=True)
 class Judgement:
@@ -134,10 +137,17 @@ def _told(neighbours: Labels | None, outside: Table, labels: Labels) -> Table | 
 
 
 def _shifted(odds: Table, *, total: float, counted: Bools) -> Table:
-    """Probabilities of log odds, all shifted alike, that add up to a total among those counted."""
+    """Probabilities of log odds, a little surer and all shifted alike, that add up to a total.
+
+    Args:
+        odds: log odds, [example].
+        total: of the probabilities of those counted.
+        counted: bool [example].
+    """
     from scipy.optimize import brentq  # noqa: PLC0415 - slow to import
 
     total = float(np.clip(total, 1e-6, counted.sum() - 1e-6))
+    odds = _SURER * odds
     far = 50.0 + np.abs(odds).max()
     shift = brentq(lambda by: expit(odds[counted] + by).sum() - total, -far, far)
     probability: Table = expit(odds + shift)
