@@ -48,7 +48,7 @@ _AS_WELL = 0.05
 """How much less often than the outside opinion the neighbours may name the label, to be heard."""
 
 _SURER = 1.15
-"""What all odds are multiplied by: opinions that agree with each other are surer than their mean."""
+"""What all odds are multiplied by: opinions that agree are surer together than their mean is."""
 
 
 @dataclass(frozen=True)
