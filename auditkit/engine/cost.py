@@ -10,7 +10,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from auditkit.batches import collate
-from auditkit.engine.passes import Function
+from auditkit.engine.passes import Function, common_numbers
+from auditkit.gradients import plain_kernels
 from auditkit.pool import Pool
 
 _BACKWARD = 3.0
@@ -70,9 +71,10 @@ def cost(
 
 def operations(function: Function, model: nn.Module, pool: Pool) -> int:
     """Floating-point operations of the function on the pool's first example, those of matrices."""
-    device = next(model.parameters()).device
-    batch = collate(pool, np.zeros(1, dtype=np.int64), device=device)
+    device, first = next(model.parameters()).device, np.zeros(1, dtype=np.int64)
     counter = FlopCounterMode(display=False)
-    with torch.no_grad(), counter:
-        function(model, batch)
+    with torch.no_grad(), plain_kernels(model), common_numbers(pool, first):
+        batch = collate(pool, first, device=device)
+        with counter:  # which does not see into fused kernels
+            function(model, batch)
     return int(counter.get_total_flops())

@@ -83,8 +83,9 @@ class ForwardINF:
         pretrained: the weights training began from; what replays shrink toward if given.
         replays: how many replays of the model, and of each checkpoint, scores are averaged over as
             well: copies shrunk toward fresh weights and trained again for a few epochs, on all
-            examples (`replayed.py`). `auto` is 4 in all for a classifier of several layers that is
-            small enough and whose `recipe` is given, and none for all else.
+            examples (`replayed.py`). `auto` is about 4 in all, at least one of each, for a
+            classifier of several layers that is small enough and whose `recipe` is given and not
+            the default one, and none for all else.
         preconditioner: `auto` is `ggn` where the model is small enough; elsewhere it is `kfac` for
             losses that are means over draws of noise, as of diffusion models, and `ekfac` for all
             others.

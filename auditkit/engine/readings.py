@@ -102,6 +102,11 @@ def _own_features(
         found: Floats = executor.each(
             pool, run, batch_size=batch_size, doing="reading features"
         ).numpy()
+    if found.ndim != 2:
+        raise TaskError(
+            f"The features of {type(task).__name__} have the shape {found.shape}: expected a row "
+            "per example, [batch, feature]."
+        )
     return found
 
 

@@ -72,11 +72,6 @@ class Origin:
     pretrained: Mapping[str, Tensor] | None
     device: torch.device
 
-    @property
-    def by_layers(self) -> bool:
-        """Whether each layer's `reset_parameters` has to give fresh weights."""
-        return self.fresh is None and self.pretrained is None
-
     def weights(self, model: nn.Module) -> Mapping[str, Tensor]:
         """The pretrained weights, and newly initialized ones elsewhere.
 
@@ -199,19 +194,25 @@ class Replays:
         self, model: nn.Module, held: Positions, count: int, seed: int
     ) -> npt.NDArray[np.int64]:
         """The neighbours of the examples at `held` among all others, in a replayed model's eyes."""
-        seen = torch.from_numpy(
-            features(
-                self.task,
-                model,
-                self.pool,
-                self.executor,
-                batch_size=self.recipe.batch_size,  # no more memory than training has taken
-            )
-        )
         among = every(self.pool)
         if len(among) > CANDIDATES:
             among = np.sort(stream(seed, "neighbours").permutation(among)[:CANDIDATES])
-        return nearest(seen.to(self.executor.device), held, among, count=count)
+        needed = np.union1d(held, among)
+        seen = features(
+            self.task,
+            model,
+            self.pool.subset(needed),
+            self.executor,
+            batch_size=self.recipe.batch_size,  # no more memory than training has taken
+        )
+        places = nearest(
+            torch.from_numpy(seen).to(self.executor.device),
+            np.searchsorted(needed, held),
+            np.searchsorted(needed, among),
+            count=count,
+        )
+        found: npt.NDArray[np.int64] = np.where(places < 0, -1, needed[places])
+        return found
 
     def start(self, held: Positions) -> nn.Module:
         """A copy of the model, shrunk and (if asked) with the fold unlearned."""

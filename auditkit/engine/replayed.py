@@ -12,16 +12,16 @@ from __future__ import annotations
 import math
 from typing import Literal, TypeAlias
 
-from torch import Tensor, nn
+from torch import nn
 
 from auditkit.engine.cost import operations
 from auditkit.engine.passes import LocalExecutor, out_of_memory
 from auditkit.engine.replay import Origin
-from auditkit.engine.restore import private_copy
-from auditkit.errors import SettingError
+from auditkit.errors import NonFiniteLossError, SettingError
+from auditkit.gradients import differentiable
 from auditkit.pool import Pool
 from auditkit.progress import Progress
-from auditkit.seeds import seeded
+from auditkit.seeds import seeded, stream
 from auditkit.subject import Recipe, Task
 from auditkit.training import epochs, with_learning_rate
 
@@ -29,7 +29,7 @@ Replays: TypeAlias = int | Literal["auto"]
 """How many replays of each network, or as many as `auto` allows."""
 
 COUNT = 4
-"""How many `auto` makes in all, or one of each network, where there are more."""
+"""How many `auto` makes, shared out among the networks: at least one of each."""
 
 KEEP = 0.25
 """What replays keep of the trained weights, as in `holdout`."""
@@ -72,7 +72,7 @@ class ReplayedModels:
         self._task, self._train, self._recipe = task, train, recipe
         self._origin, self._executor, self._seed = origin, executor, seed
         self._progress = progress
-        self._kept: dict[tuple[int, int], dict[str, Tensor]] = {}
+        self._kept: dict[tuple[int, int], nn.Module] = {}
 
     def of(self, network: nn.Module, place: int, number: int) -> nn.Module:
         """One of the replays of a network, in evaluation mode.
@@ -86,13 +86,12 @@ class ReplayedModels:
             TaskError: the model cannot be initialized anew.
             NonFiniteLossError: the recipe makes its loss NaN or infinite.
         """
-        key = (place, number)
+        key, purpose = (place, number), f"{_PURPOSE} {place} {number}"
         if key not in self._kept:
-            with seeded(self._seed, f"{_PURPOSE} {place} {number}"):
-                self._kept[key] = self._replay(network, seed=1_000 * place + number)
-        replay = private_copy(network, self._executor.device)
-        replay.load_state_dict(self._kept[key])
-        return replay
+            with seeded(self._seed, purpose), differentiable():
+                order = int(stream(self._seed, purpose).integers(2**63))
+                self._kept[key] = self._replay(network, seed=order)
+        return self._kept[key]
 
     @property
     def epochs(self) -> int:
@@ -103,38 +102,47 @@ class ReplayedModels:
     def affordable(self, network: nn.Module, *, count: int) -> bool:
         """Whether so many replays can be made, as far as can be told, by `MOST` operations.
 
-        A step backward takes about two forward.
+        A step takes a pass forward and about two backward for each example, and about ten
+        operations for each trained weight.
         """
+        steps = math.ceil(len(self._train) / self._recipe.batch_size)
+        weights = sum(own.numel() for own in network.parameters() if own.requires_grad)
         try:
             once = operations(self._task.loss, network, self._train)
-            if self._origin.by_layers:
+            if self._origin.fresh is None:
                 with seeded(self._seed, _PURPOSE):
                     self._origin.shrunk(network, keep=KEEP)
         except Exception as error:  # a model that cannot be run is told of where it is asked
             if out_of_memory(error):
                 raise
             return False
-        return 3.0 * once * len(self._train) * self.epochs * count <= MOST
+        epoch = 3.0 * once * len(self._train) + 10.0 * weights * steps
+        return epoch * self.epochs * count <= MOST
 
-    def _replay(self, network: nn.Module, *, seed: int) -> dict[str, Tensor]:
+    def _replay(self, network: nn.Module, *, seed: int) -> nn.Module:
         model, device = self._origin.shrunk(network, keep=KEEP), self._executor.device
-        self._recipe = with_learning_rate(  # chosen once, on the first replay
-            self._recipe, model, self._task, self._train, seed=self._seed, device=device
-        )
-        count = self.epochs
-        passes = epochs(
-            model,
-            self._task,
-            self._train,
-            self._recipe,
-            count=count,
-            seed=self._seed + seed,
-            device=device,
-        )
-        with self._progress.step("replaying the model", count) as step:
-            for _ in passes:
-                step.advance()
-        return dict(model.state_dict())
+        try:
+            self._recipe = with_learning_rate(  # chosen once, on the first replay
+                self._recipe, model, self._task, self._train, seed=self._seed, device=device
+            )
+            passes = epochs(
+                model,
+                self._task,
+                self._train,
+                self._recipe,
+                count=self.epochs,
+                seed=seed,
+                device=device,
+            )
+            with self._progress.step("replaying the model", self.epochs) as step:
+                for _ in passes:
+                    step.advance()
+        except NonFiniteLossError as error:
+            raise NonFiniteLossError(
+                f"A replay of the model could not be trained by the recipe given. {error} Or take "
+                "replays=0 (--no-replays), for scores of the trained model alone."
+            ) from error
+        return model.eval()
 
 
 def how_many(

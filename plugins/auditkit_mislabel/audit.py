@@ -142,8 +142,9 @@ class MislabelAudit(Audit[MislabelSettings]):
         _say_what_was_used(context)
         if neighbours and not judged.neighbours:
             context.note(
-                "Labels of neighbours are not heard: in the features of the replayed models, they "
-                "name the given labels less often than the models themselves."
+                "Labels of neighbours are not heard: in the features of the replayed models, most "
+                "examples have none, or they name the given labels less often than the models "
+                "themselves."
             )
         _warn_of_a_poor_model(context, tables)
         return _result(context, held, tables, judged)

@@ -6,9 +6,9 @@ what the labels of its neighbours say in the eyes of a model that did not train 
 and what the trained model says (**inside**).
 
 - The weight between outside and replayed is calibrated on the planted labels.
-- Neighbours count half as much again as either, if they name the given labels about as often as
-  the models do. Planted labels cannot say whether to hear them: what neighbours find beyond the
-  models, and rightly, would count against them.
+- Neighbours weigh three quarters of what outside and replayed do together, once for each holdout,
+  if they name the given labels about as often as the models do. Planted labels cannot say whether
+  to hear them: what neighbours find beyond the models, and rightly, would count against them.
 - The trained model is heard as far as it has *not* simply learnt the labels by heart: its weight is
   the square of the share of the suspected labels that it contradicts. The square, because what is
   learnt by heart is said with great certainty, and a model that knows most labels by heart must be

@@ -146,10 +146,12 @@ def _averaged(context: Context, engine: Engine) -> Engine:
     """The engine over replays of the model as well, where these are worth their time."""
     averaged = engine.averaged()
     if averaged.replays:
+        with_checkpoints = ", each checkpoint" if context.subject.checkpoints else ""
+        replays = "a replay" if averaged.replays == 1 else f"{averaged.replays} replays"
         context.note(
-            f"Scores are averages over the trained model and {averaged.replays} replays of it, "
+            f"Scores are averages over the trained model{with_checkpoints} and {replays} of it, "
             "copies shrunk toward fresh weights and trained again for a few epochs "
-            "(--no-replays for the model alone)."
+            "(--no-replays for what was given alone)."
         )
     return averaged
 

@@ -109,6 +109,29 @@ def test_a_model_that_takes_a_view_keeps_its_layout(kind: type[nn.Module]) -> No
     assert np.isfinite(scores.values).all()
 
 
+def test_a_weight_of_five_axes_stays_as_it_is() -> None:
+    torch.manual_seed(0)
+    model = convolutional()
+    model.register_parameter("beside", nn.Parameter(torch.zeros(2, 2, 2, 2, 2)))
+    own = laid(model)
+    assert is_last(own)
+    assert own.beside.is_contiguous()
+
+
+def test_random_states_stay_where_examples_are_drawn() -> None:
+    class Drawing:
+        def __len__(self) -> int:
+            return 4
+
+        def __getitem__(self, position: int) -> tuple[Tensor, int]:
+            return torch.randn(1, 6, 6), position % 3
+
+    task = ClassificationTask(convolutional())
+    state = torch.get_rng_state()
+    ForwardINF(task, train=Pool(Drawing(), ids=list("abcd")))
+    assert torch.equal(torch.get_rng_state(), state)
+
+
 def test_moved_and_replayed_weights_are_laid_out_as_the_models_own() -> None:
     torch.manual_seed(0)
     seen: list[bool] = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 import torch
@@ -9,8 +11,9 @@ from torch import Tensor, nn
 
 from auditkit import ClassificationTask, ForwardINF, Pool, Recipe, RegressionTask
 from auditkit.engine import replayed
-from auditkit.errors import SettingError, TaskError
-from auditkit.training import epochs
+from auditkit.engine.cost import operations
+from auditkit.errors import NonFiniteLossError, SettingError, TaskError
+from auditkit.training import Epoch, epochs
 from auditkit.truth import Retraining, half_subsets, lds
 
 RECIPE = Recipe(optimizer="sgd", learning_rate=0.05, momentum=0.9, batch_size=20, epochs=3)
@@ -54,17 +57,26 @@ def test_replays_share_the_weight_of_their_network(classifier: nn.Module, pool: 
     assert shares == pytest.approx({0: 3 / 8, 1: 1 / 8, 2: 3 / 8, 3: 1 / 8})
 
 
-def test_replays_are_trained_once_and_by_the_seed(classifier: nn.Module, pool: Pool) -> None:
+def test_replays_are_trained_once_and_by_the_seed(
+    classifier: nn.Module, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = {name: weight.clone() for name, weight in classifier.state_dict().items()}
-    state = torch.get_rng_state()
     queries, more = pool.subset([0, 1]), pool.subset([5, 6])
+    trained: list[int] = []
+
+    def counted(*given: object, **settings: object) -> Iterator[Epoch]:
+        trained.append(1)
+        return epochs(*given, **settings)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(replayed, "epochs", counted)
+    state = torch.get_rng_state()
     first, second = (engine_of(classifier, pool, replays=2) for _ in range(2))
+    first.influence(more)
+    assert torch.equal(torch.get_rng_state(), state)
     second.influence(more)  # whatever was asked before
     torch.manual_seed(5)
     assert np.array_equal(first.influence(queries).values, second.influence(queries).values)
-    torch.set_rng_state(state)
-    first.influence(queries)
-    assert torch.equal(torch.get_rng_state(), state)
+    assert len(trained) == 4  # two by each engine
     assert all(
         torch.equal(weight, before[name]) for name, weight in classifier.state_dict().items()
     )
@@ -87,24 +99,98 @@ def test_auto_makes_none_where_they_are_not_worth_it(
     values = Pool.from_arrays(blobs[0], blobs[0][:, 0])
     regression = RegressionTask(nn.Sequential(nn.Linear(6, 4), nn.Tanh(), nn.Linear(4, 1)))
     assert ForwardINF(regression, train=values, recipe=RECIPE).replays == 0
-
-    class Scale(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.scale = nn.Parameter(torch.ones(3))
-
-        def forward(self, scores: Tensor) -> Tensor:
-            """Scaled scores, by weights that nothing initializes anew."""
-            return scores * self.scale
-
-    scaled = nn.Sequential(*classifier, Scale())
-    assert engine_of(scaled, pool).replays == 0
-    with pytest.raises(TaskError, match="initializes"):
-        engine_of(scaled, pool, replays=1).influence(pool.subset([0]))
     narrow = Pool.from_arrays(blobs[0][:, :4], blobs[1])  # which the model cannot run
     assert engine_of(classifier, narrow).replays == 0
     monkeypatch.setattr(replayed, "MOST", 100)
     assert engine_of(classifier, pool).replays == 0
+
+
+class Scale(nn.Module):
+    """Scales scores, by weights that nothing initializes anew."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(3))
+
+    def forward(self, scores: Tensor) -> Tensor:
+        """Scaled scores."""
+        return scores * self.scale
+
+
+def test_weights_that_cannot_begin_anew_have_no_replays_by_default(
+    classifier: nn.Module, pool: Pool
+) -> None:
+    scaled = nn.Sequential(*classifier, Scale())
+    part = {"0.weight": torch.zeros(16, 6), "0.bias": torch.zeros(16)}
+    for pretrained in (None, part):
+        assert engine_of(scaled, pool, pretrained=pretrained).replays == 0
+        with pytest.raises(TaskError, match="initializes"):
+            engine_of(scaled, pool, replays=1, pretrained=pretrained).influence(pool.subset([0]))
+
+
+def test_what_a_replay_keeps_beside_its_weights_stays_with_it(pool: Pool) -> None:
+    class Counting(nn.Sequential):
+        seen: Tensor
+
+        def __init__(self) -> None:
+            super().__init__(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3))
+            self.register_buffer("seen", torch.zeros(()), persistent=False)
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            """Class scores."""
+            if self.training:
+                self.seen += 1
+            found: Tensor = super().forward(inputs)
+            return found
+
+    engine = engine_of(Counting(), pool, replays=1)
+    own, replay = (one.model for one in engine._models.weighed())
+    assert isinstance(own, Counting)
+    assert isinstance(replay, Counting)
+    assert float(own.seen) == 0
+    assert float(replay.seen) == RECIPE.epochs * 6
+    assert not replay.training
+
+
+def test_fused_layers_and_many_weights_count_as_what_they_cost() -> None:
+    recurrent = nn.LSTM(8, 16, batch_first=True)
+
+    class Reading(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.cells, self.last = recurrent, nn.Linear(16, 3)
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            """Class scores by the last state."""
+            return self.last(self.cells(inputs)[0][:, -1])  # type: ignore[no-any-return]
+
+    rng = np.random.default_rng(0)
+    sequences = Pool.from_arrays(
+        rng.normal(size=(10, 20, 8)).astype(np.float32), rng.integers(0, 3, 10)
+    )
+    task = ClassificationTask(Reading())
+    assert operations(task.loss, task.model, sequences) > 2 * 20 * 4 * 16 * (8 + 16)
+    drawn = Pool(Drawing(), ids=[str(place) for place in range(10)])
+    state = torch.get_rng_state()
+    ForwardINF(task, train=drawn, recipe=RECIPE)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+class Drawing:
+    """Ten sequences that are drawn anew at each reading."""
+
+    def __len__(self) -> int:
+        return 10
+
+    def __getitem__(self, position: int) -> tuple[Tensor, int]:
+        return torch.randn(20, 8), position % 3
+
+
+def test_a_recipe_that_diverges_is_told_of_as_the_replays(pool: Pool) -> None:
+    wild = Recipe(optimizer="sgd", learning_rate=1e30, momentum=0.9, batch_size=20, epochs=3)
+    model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
+    with pytest.raises(NonFiniteLossError, match=r"A replay of the model .* replays=0"):
+        engine_of(model, pool, recipe=wild).influence(pool.subset([0]))
 
 
 def test_a_number_of_replays_that_is_none_is_refused(classifier: nn.Module, pool: Pool) -> None:
