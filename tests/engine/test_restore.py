@@ -84,19 +84,24 @@ def score_checkpoints(task: ClassificationTask, pool: Pool) -> None:
     engine.influence(pool.subset([0, 1]))
 
 
+def score_replays(task: ClassificationTask, pool: Pool) -> None:
+    ForwardINF(task, train=pool, recipe=RECIPE, replays=1).influence(pool.subset([0, 1]))
+
+
 def hold_out(task: ClassificationTask, pool: Pool) -> None:
-    ForwardINF(task, train=pool, recipe=RECIPE).holdout(folds=2, epochs=1)
+    ForwardINF(task, train=pool, recipe=RECIPE, replays=0).holdout(folds=2, epochs=1)
 
 
 def unlearn(task: ClassificationTask, pool: Pool) -> None:
-    ForwardINF(task, train=pool, recipe=RECIPE).holdout(folds=2, epochs=1, unlearn=0.2)
+    engine = ForwardINF(task, train=pool, recipe=RECIPE, replays=0)
+    engine.holdout(folds=2, epochs=1, unlearn=0.2)
 
 
 def check(task: ClassificationTask, pool: Pool) -> None:
     ForwardINF(task, train=pool).self_check(queries=2, candidates=20)
 
 
-WORK = [score, score_checkpoints, hold_out, unlearn, check]
+WORK = [score, score_checkpoints, score_replays, hold_out, unlearn, check]
 
 
 @pytest.mark.parametrize("work", WORK)
