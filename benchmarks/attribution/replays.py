@@ -14,7 +14,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import click
-import numpy as np
 import torch
 
 from auditkit.engine import replayed
@@ -22,7 +21,7 @@ from auditkit.truth import lds
 from benchmarks.attribution.case import Case
 from benchmarks.attribution.own import influence
 from benchmarks.attribution.results import versions
-from benchmarks.attribution.settings import SETTINGS, Data, Setting, small_fashion
+from benchmarks.attribution.settings import SETTINGS, Setting, digits, small_fashion
 from benchmarks.attribution.truth import CACHE, ground_truth, trained_models
 
 OUT = Path("benchmarks/results/attribution-replays.json")
@@ -37,23 +36,13 @@ TRIED = [
 """Networks, replays of each, the share of the weights that is kept, and epochs."""
 
 
-def other_digits() -> Data:
-    """Digits in another order: other examples to train on, and other queries."""
-    from sklearn.datasets import load_digits
-
-    pixels, labels = load_digits(return_X_y=True)
-    order = np.random.default_rng(777).permutation(len(labels))
-    inputs, targets = torch.tensor(pixels / 16, dtype=torch.float32), torch.tensor(labels)
-    train, query = order[:1_000], order[1_000:1_200]
-    return Data(inputs[train], targets[train], inputs[query], targets[query])
-
-
 def settings() -> list[Setting]:
     """The two of the LDS benchmark, on other data."""
-    digits, fashion = (SETTINGS[name] for name in ("digits", "fashion"))
     return [
-        replace(digits, name="other-digits", data=other_digits),
-        replace(fashion, name="other-fashion", data=lambda: small_fashion(seed=5), seeds=1),
+        replace(SETTINGS["digits"], name="other-digits", data=lambda: digits(seed=777)),
+        replace(
+            SETTINGS["fashion"], name="other-fashion", data=lambda: small_fashion(seed=5), seeds=1
+        ),
     ]
 
 

@@ -57,12 +57,12 @@ class Setting:
     seeds: int
 
 
-def digits() -> Data:
-    """scikit-learn's 8x8 digits, 1,000 to train on and 200 as queries."""
+def digits(*, seed: int = 20_260) -> Data:
+    """scikit-learn's 8x8 digits, 1,000 to train on and 200 as queries; others by another seed."""
     from sklearn.datasets import load_digits
 
     pixels, labels = load_digits(return_X_y=True)
-    order = np.random.default_rng(20_260).permutation(len(labels))
+    order = np.random.default_rng(seed).permutation(len(labels))
     inputs, targets = torch.tensor(pixels / 16, dtype=torch.float32), torch.tensor(labels)
     train, query = order[:1_000], order[1_000:1_200]
     return Data(inputs[train], targets[train], inputs[query], targets[query])
