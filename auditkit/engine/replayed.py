@@ -46,7 +46,7 @@ _PURPOSE = "replayed models"
 
 
 class ReplayedModels:
-    """Makes replays of networks, and keeps the weights of each.
+    """Makes replays of networks, each once, and keeps them.
 
     Args:
         task: gives losses.
