@@ -12,11 +12,14 @@ from __future__ import annotations
 import math
 from typing import Literal, TypeAlias
 
+import torch
 from torch import nn
 
+from auditkit.batches import collate, every
 from auditkit.engine.cost import operations
 from auditkit.engine.passes import LocalExecutor, out_of_memory
 from auditkit.engine.replay import Origin
+from auditkit.engine.restore import private_copy
 from auditkit.errors import NonFiniteLossError, SettingError
 from auditkit.gradients import differentiable
 from auditkit.pool import Pool
@@ -102,6 +105,8 @@ class ReplayedModels:
     def affordable(self, network: nn.Module, *, count: int) -> bool:
         """Whether so many replays can be made, as far as can be told, by `MOST` operations.
 
+        The model must run in training mode too, and be of a kind that can begin anew.
+
         A step takes a pass forward and about two backward for each example, and about ten
         operations for each trained weight.
         """
@@ -109,8 +114,11 @@ class ReplayedModels:
         weights = sum(own.numel() for own in network.parameters() if own.requires_grad)
         try:
             once = operations(self._task.loss, network, self._train)
-            if self._origin.fresh is None:
-                with seeded(self._seed, _PURPOSE):
+            with seeded(self._seed, _PURPOSE), torch.no_grad():
+                trial = private_copy(network, self._executor.device).train()
+                few = every(self._train)[:2]  # of one, BatchNorm has no statistics
+                self._task.loss(trial, collate(self._train, few, device=self._executor.device))
+                if self._origin.fresh is None:
                     self._origin.shrunk(network, keep=KEEP)
         except Exception as error:  # a model that cannot be run is told of where it is asked
             if out_of_memory(error):

@@ -186,6 +186,20 @@ class Drawing:
         return torch.randn(20, 8), position % 3
 
 
+def test_a_model_that_cannot_train_has_no_replays_by_default(pool: Pool) -> None:
+    class Exported(nn.Sequential):
+        def forward(self, inputs: Tensor) -> Tensor:
+            """Class scores, in evaluation mode alone."""
+            if self.training:
+                raise ValueError("exported for evaluation")
+            found: Tensor = super().forward(inputs)
+            return found
+
+    engine = engine_of(Exported(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3)).eval(), pool)
+    assert engine.replays == 0
+    assert np.isfinite(engine.influence(pool.subset([0])).values).all()
+
+
 def test_a_recipe_that_diverges_is_told_of_as_the_replays(pool: Pool) -> None:
     wild = Recipe(optimizer="sgd", learning_rate=1e30, momentum=0.9, batch_size=20, epochs=3)
     model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
