@@ -353,7 +353,7 @@ def test_untrained_examples_are_measured_and_never_replayed(noisy: Noisy) -> Non
     numbered = torch.cat([torch.zeros(60, 63), torch.arange(60.0)[:, None]], dim=1)
     pool, untrained = Pool.from_arrays(numbered, torch.arange(60) % 10), np.arange(60) % 7 == 0
     recipe = Recipe(learning_rate=1e-4, batch_size=60)
-    engine = ForwardINF(Watched(noisy.model), train=pool, recipe=recipe)
+    engine = ForwardINF(Watched(noisy.model), train=pool, recipe=recipe, replays=0)
     held = engine.holdout(folds=3, epochs=1, untrained=untrained)
     replayed = set().union(*(numbers for training, numbers in seen if training))
     assert replayed == set(np.flatnonzero(~untrained).astype(float))
