@@ -53,6 +53,7 @@ class SourceOptions:
         checkpoint: the local folder of a language model that was trained on the subject's texts,
             or of a diffusion model that was trained on its images.
         base: the local folder of the model whose weights that training began from.
+        kept: local folders of the same model as it was at other times of its training.
         diffusion: whether that is a diffusion model.
         generated: images that it made, or folders of them.
         condition: the class that it was told for these.
@@ -74,6 +75,7 @@ class SourceOptions:
     unlabelled: bool = False
     checkpoint: Path | None = None
     base: Path | None = None
+    kept: tuple[Path, ...] = ()
     diffusion: bool = False
     generated: tuple[Path, ...] = ()
     condition: str | None = None

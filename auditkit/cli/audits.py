@@ -80,6 +80,17 @@ def audit_command(audit: AuditClass) -> click.Command:
                 help="The local folder of the model that its training began from, if not anew.",
             )
         )
+    if needs.language or needs.diffusion:
+        parameters.append(
+            click.Option(
+                ["--checkpoint", "kept"],
+                type=FOLDER,
+                metavar="DIR",
+                multiple=True,
+                help="A local folder of the same model at another time of its training, over which "
+                "scores are averaged as well; may be given several times.",
+            )
+        )
     if needs.diffusion:
         parameters += diffusion_options()
     parameters += [*subject_options(), *run_options(audit.fail_on), *voice_parameters()]
@@ -196,7 +207,7 @@ def _source_options(
         value = values.get(name)
         return value if isinstance(value, Path) else None
 
-    drop, generated = values["drop"], values.get("generated")
+    drop, generated, kept = values["drop"], values.get("generated"), values.get("kept")
     return SourceOptions(
         evaluation=path("evaluation"),
         label=text("label"),
@@ -208,6 +219,7 @@ def _source_options(
         model=not values.get("no_model", False),
         checkpoint=path("model"),
         base=path("base"),
+        kept=kept if isinstance(kept, tuple) else (),
         generated=generated if isinstance(generated, tuple) else (),
         condition=text("condition"),
         prompt=text("generated_prompt"),

@@ -37,6 +37,7 @@ _ARRAY_SUFFIXES = (".npy", ".npz")
 _CALLED = {
     "evaluation": "A second path",
     "checkpoint": "--model",
+    "kept": "--checkpoint",
     "generated": "--query",
     "condition": "--class",
 }
@@ -52,6 +53,7 @@ _IN_CODE = {
     "evaluation": "queries",
     "checkpoint": "task",
     "base": "pretrained",
+    "kept": "checkpoints",
     "generated": "queries",
     "condition": "queries",
     "prompt": "queries",
@@ -98,7 +100,7 @@ def load(reference: str, options: SourceOptions, *, progress: Progress = SILENT)
 
         _refuse(
             options,
-            ("embeddings", "checkpoint", "base"),
+            ("embeddings", "checkpoint", "base", "kept"),
             reason="--no-model too: leave one of them out",
         )
         return load_plain(path, options, progress=progress)
@@ -111,6 +113,12 @@ def load(reference: str, options: SourceOptions, *, progress: Progress = SILENT)
             f"--base {options.base} was given without --model: it says what the training of a "
             "language model began from; give --model DIR too, or leave it out."
         )
+    _refuse(
+        options,
+        ("kept",),
+        reason="no --model: it is the same model at another time of its training, so give the "
+        "trained one with --model DIR too, or leave it out",
+    )
     if options.embeddings:
         from auditkit.sources.embeddings import load_embeddings  # noqa: PLC0415 - imports torch
 

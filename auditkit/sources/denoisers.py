@@ -75,15 +75,9 @@ def load_denoiser(folder: Path, *, device: str) -> Denoiser:
         TaskError: a scheduler or a U-Net of another kind.
         UsageError: diffusers, or for prompts transformers, is not installed.
     """
-    if not folder.is_dir():
-        raise SubjectReferenceError(
-            f"There is no folder {str(folder)!r}: --model takes the local folder of a diffusers "
-            "pipeline, with unet/ and scheduler/ in it."
-        )
-    folder = folder.resolve()  # so that it has a name, wherever it is given from
+    folder = _checked(folder)
     library = _library()
-    unet = folder / "unet" if (folder / "unet").is_dir() else folder
-    kind = _kind(unet, _UNETS, what="denoiser")
+    unet, kind = _unet(folder)
     schedule = _schedule(folder, library)
     model = _weights(library, kind, unet, whole=folder)
     encoder = _encoder(folder, library)
@@ -98,6 +92,37 @@ def load_denoiser(folder: Path, *, device: str) -> Denoiser:
         embed=_embedding(folder, config, device=device) if kind == _UNETS[1] else None,
         fresh=lambda: cast(nn.Module, getattr(library, kind).from_config(config)),
     )
+
+
+def load_weights(folder: Path) -> dict[str, Tensor]:
+    """The weights of the denoiser in a local folder, which needs no scheduler.
+
+    Raises:
+        SubjectReferenceError: there is no such folder.
+        UnreadableError: what is in it cannot be loaded, or not safely.
+        TaskError: a U-Net of another kind.
+        UsageError: diffusers is not installed.
+    """
+    folder = _checked(folder)
+    library = _library()
+    unet, kind = _unet(folder)
+    return _weights(library, kind, unet, whole=folder).state_dict()
+
+
+def _checked(folder: Path) -> Path:
+    """The folder under its own name, wherever it is given from."""
+    if not folder.is_dir():
+        raise SubjectReferenceError(
+            f"There is no folder {str(folder)!r}: expected the local folder of a diffusers "
+            "pipeline, with unet/ and scheduler/ in it."
+        )
+    return folder.resolve()
+
+
+def _unet(folder: Path) -> tuple[Path, str]:
+    """Where the denoiser of a pipeline is, or of itself, and its class."""
+    unet = folder / "unet" if (folder / "unet").is_dir() else folder
+    return unet, _kind(unet, _UNETS, what="denoiser")
 
 
 def _library() -> ModuleType:

@@ -26,10 +26,11 @@ from auditkit.errors import (
 )
 from auditkit.pool import Pool
 from auditkit.progress import SILENT, Progress
-from auditkit.sources.denoisers import Denoiser, load_denoiser
+from auditkit.sources.denoisers import Denoiser, load_denoiser, load_weights
 from auditkit.sources.exact import ExactImages, Form, read_exactly
 from auditkit.sources.folders import IMAGE_SUFFIXES, FolderFile, Listing, list_images
 from auditkit.sources.frames import as_text, read_frame
+from auditkit.sources.kept import fitting, kept_in_words
 from auditkit.subject import Recipe, Subject
 from auditkit.tasks.diffusion import DiffusionTask
 
@@ -51,7 +52,7 @@ def load_diffusion(root: Path, options: SourceOptions, *, progress: Progress = S
         LabelError: classes that the model does not know.
         ColumnError: captions that are missing.
         UnreadableError: images or weights that cannot be read, or not safely.
-        TaskError: a denoiser or scheduler of another kind.
+        TaskError: a denoiser or scheduler of another kind, or a checkpoint of another model.
     """
     denoiser = load_denoiser(_checkpoint(root, options), device=options.device)
     _check_condition(denoiser, options)
@@ -63,6 +64,7 @@ def load_diffusion(root: Path, options: SourceOptions, *, progress: Progress = S
     images.condition = conditions.of(files, root)
     asked, others, remarks = _generated(options, images.form, denoiser, progress)
     asked.condition = conditions.of_queries(others)
+    own = denoiser.model.state_dict()
     return Subject(
         task=DiffusionTask(
             denoiser.model,
@@ -72,11 +74,16 @@ def load_diffusion(root: Path, options: SourceOptions, *, progress: Progress = S
         ),
         train=_pool(images, files, conditions),
         queries=Pool(asked, ids=_ids(others), preview=asked.preview),
+        checkpoints=[
+            fitting(load_weights(kept), own, folder=kept, what="checkpoint")
+            for kept in options.kept
+        ],
         recipe=Recipe(batch_size=16, epochs=1),
         fresh=denoiser.fresh,
         name=f"{denoiser.name} on {root.resolve().name}",
         description=(
             _trained_on(images, root, denoiser),
+            *kept_in_words(options.kept),
             *told,
             *conditions.left_out(listing).sentences,
             *conditions.sentences,

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from auditkit.errors import ColumnError, PoolError, SettingError, TaskError
+from auditkit.errors import ColumnError, PoolError, SettingError
 from auditkit.pool import Pool
 from auditkit.preview import TextPreview
 from auditkit.sources.frames import as_text, column, read_frame, row_ids
-from auditkit.sources.pretrained import Loaded, load_model, padding
+from auditkit.sources.kept import fitting, kept_in_words
+from auditkit.sources.pretrained import Loaded, load_model, load_weights, padding
 from auditkit.subject import Recipe, Subject
 from auditkit.tasks.documents import Answers, Documents
 from auditkit.tasks.language_model import LanguageModelTask
@@ -35,7 +36,7 @@ def load_language(path: Path, options: SourceOptions) -> Subject:
         ColumnError: no such column, or one without any text.
         UnreadableError: the folder holds no model that can be loaded safely.
         LabelError: the tokenizer knows more tokens than the model.
-        TaskError: the base model is of another shape.
+        TaskError: the base model or a checkpoint is of another shape.
         UsageError: transformers is not installed.
     """
     if options.checkpoint is None or options.text is None:
@@ -50,12 +51,14 @@ def load_language(path: Path, options: SourceOptions) -> Subject:
     train, sentences = _pool(table, loaded)
     queries, asked = (None, []) if second is None else _queries(second, loaded)
     base, from_base = _base(options.base, loaded)
+    kept = [_fitting(one, loaded, what="checkpoint") for one in options.kept]
     return Subject(
         task=LanguageModelTask(
             loaded.model, form=loaded.form, tokenizer=loaded.tokenizer, context=loaded.context
         ),
         train=train,
         queries=queries,
+        checkpoints=kept,
         recipe=Recipe(batch_size=16, epochs=1),
         fresh=loaded.fresh,
         pretrained=base,
@@ -66,6 +69,7 @@ def load_language(path: Path, options: SourceOptions) -> Subject:
             *sentences,
             *(["Of the model, only its adapter moves."] if loaded.adapted else []),
             *from_base,
+            *kept_in_words(options.kept),
             *asked,
         ),
     )
@@ -205,15 +209,13 @@ def _base(folder: Path | None, loaded: Loaded) -> tuple[dict[str, Tensor] | None
             f"--base {folder} was given, and the model is an adapter, which names its base itself: "
             "leave it out."
         )
-    weights, own = load_model(folder).model.state_dict(), loaded.model.state_dict()
-    other = [name for name in own if name not in weights or weights[name].shape != own[name].shape]
-    if other:
-        raise TaskError(
-            f"The base model in {folder.resolve().name} has no weight {other[0]!r} of shape "
-            f"{list(own[other[0]].shape)}, as the trained model has: give the folder of the model "
-            "that training began from."
-        )
+    weights = _fitting(folder, loaded, what="base model")
     return weights, [f"Its training began from {folder.resolve().name}."]
+
+
+def _fitting(folder: Path, loaded: Loaded, *, what: str) -> dict[str, Tensor]:
+    """The weights in a folder by the trained model's names."""
+    return fitting(load_weights(folder), loaded.model.state_dict(), folder=folder, what=what)
 
 
 @dataclass(frozen=True)

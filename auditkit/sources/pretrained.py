@@ -18,7 +18,7 @@ from auditkit.sources.weights import check_safetensors
 from auditkit.tasks.language_model import Form
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 _LONGEST = 1_024
 """The context of a model whose configuration does not say, in tokens."""
@@ -70,32 +70,14 @@ def load_model(folder: Path) -> Loaded:
         LabelError: the tokenizer knows more tokens than the model.
         UsageError: transformers, or for an adapter peft, is not installed.
     """
-    if not folder.is_dir():
-        raise SubjectReferenceError(
-            f"There is no folder {str(folder)!r}: --model takes the local folder of a Hugging Face "
-            "model, with config.json, *.safetensors and a tokenizer."
-        )
-    folder = folder.resolve()  # so that it has a name, wherever it is given from
-    adapted = (folder / "adapter_config.json").is_file()
-    check_safetensors(folder)
-    try:
+    folder = _checked(folder)
+    with _loading(folder, "of the model and of its tokenizer"):
         import transformers  # noqa: PLC0415 - an extra, and heavy
-    except ImportError as error:
-        raise UsageError(
-            "Language models need the extra `text`: pip install 'auditkit-influence[text]'."
-        ) from error
-    try:
-        with _without_bars():
-            tokenizer = transformers.AutoTokenizer.from_pretrained(
-                folder, local_files_only=True, trust_remote_code=False
-            )
-            model, form, fresh = _adapted(folder) if adapted else _whole(folder)
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise UnreadableError(
-            f"The language model in {folder.name} cannot be loaded: {reason}; expected what "
-            "save_pretrained writes, of the model and of its tokenizer."
-        ) from error
+
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+        model, form, fresh = _model(folder)
     known = int(model.get_input_embeddings().weight.shape[0])  # type: ignore[operator]
     if len(tokenizer) > known:
         raise LabelError(
@@ -103,8 +85,67 @@ def load_model(folder: Path) -> Loaded:
             "they do not belong together."
         )
     return Loaded(
-        model.eval(), cast("FastTokenizer", tokenizer), form, _context(model), adapted, fresh
+        model.eval(),
+        cast("FastTokenizer", tokenizer),
+        form,
+        _context(model),
+        _is_adapter(folder),
+        fresh,
     )
+
+
+def load_weights(folder: Path) -> dict[str, Tensor]:
+    """The weights of the model in a local folder, which needs no tokenizer.
+
+    Raises:
+        SubjectReferenceError: there is no such folder.
+        UnreadableError: what is in it cannot be loaded, or not safely.
+        UsageError: transformers, or for an adapter peft, is not installed.
+    """
+    folder = _checked(folder)
+    with _loading(folder, "of the model"):
+        return _model(folder)[0].state_dict()
+
+
+def _checked(folder: Path) -> Path:
+    """The folder under its own name, wherever it is given from, if it holds safe weights."""
+    if not folder.is_dir():
+        raise SubjectReferenceError(
+            f"There is no folder {str(folder)!r}: expected the local folder of a Hugging Face "
+            "model, with config.json, *.safetensors and for --model a tokenizer."
+        )
+    folder = folder.resolve()
+    check_safetensors(folder)
+    return folder
+
+
+@contextmanager
+def _loading(folder: Path, what: str) -> Iterator[None]:
+    """Within, what goes wrong is said in a sentence."""
+    try:
+        import transformers  # noqa: F401, PLC0415 - an extra, and heavy
+    except ImportError as error:
+        raise UsageError(
+            "Language models need the extra `text`: pip install 'auditkit-influence[text]'."
+        ) from error
+    try:
+        with _without_bars():
+            yield
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise UnreadableError(
+            f"The language model in {folder.name} cannot be loaded: {reason}; expected what "
+            f"save_pretrained writes, {what}."
+        ) from error
+
+
+def _is_adapter(folder: Path) -> bool:
+    return (folder / "adapter_config.json").is_file()
+
+
+def _model(folder: Path) -> tuple[nn.Module, Form, Callable[[], nn.Module]]:
+    """The model in a folder, its form, and what gives it as it was before training."""
+    return _adapted(folder) if _is_adapter(folder) else _whole(folder)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,25 @@ def options(model: Path | None, *generated: Path, **more: str | None) -> SourceO
 @pytest.fixture(scope="module")
 def grey(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_pipeline(tmp_path_factory.mktemp("models") / "grey")
+
+
+def test_checkpoints_are_weights_of_the_same_denoiser(grey: Path, tmp_path: Path) -> None:
+    train, made = write_images(tmp_path / "t", ["0.png"]), write_images(tmp_path / "g", ["g.png"])
+    earlier = tmp_path / "epoch-1"
+    model = UNet2DModel.from_pretrained(grey / "unet")
+    with torch.no_grad():
+        model.conv_in.bias.add_(1.0)
+    model.save_pretrained(earlier)  # the U-Net alone, without a scheduler
+    asked = replace(options(grey, made), kept=(earlier,))
+    subject = load(str(train), asked)
+    own = subject.required_task().model.state_dict()
+    [kept] = subject.checkpoints
+    assert isinstance(kept, dict)
+    assert [name for name in own if not torch.equal(kept[name], own[name])] == ["conv_in.bias"]
+    assert "Checkpoints of its training are asked as well: epoch-1." in subject.description
+    other = save_pipeline(tmp_path / "other", channels=3)
+    with pytest.raises(TaskError, match="The checkpoint in other has no weight 'conv_in.weight'"):
+        load(str(train), replace(asked, kept=(other,)))
 
 
 def test_images_are_read_as_the_model_takes_them(grey: Path, tmp_path: Path) -> None:

@@ -283,6 +283,35 @@ def test_training_may_have_begun_from_a_base_model(model: Path, tmp_path: Path) 
         load(str(table(tmp_path, TEXTS)), replace(asked, checkpoint=None))
 
 
+def test_checkpoints_are_weights_of_the_same_model(model: Path, tmp_path: Path) -> None:
+    first = save(tmp_path / "checkpoint-1")
+    made = transformers.GPT2LMHeadModel.from_pretrained(first)
+    with torch.no_grad():
+        made.transformer.h[1].mlp.c_fc.weight.add_(1.0)
+    made.save_pretrained(first)
+    for file in first.glob("tokenizer*"):
+        file.unlink()  # as trainers leave them out
+    asked = replace(options(model), kept=(first,))
+    subject = load(str(table(tmp_path, TEXTS)), asked)
+    own = subject.required_task().model.state_dict()
+    [kept] = subject.checkpoints
+    assert isinstance(kept, dict)
+    assert kept.keys() == own.keys()
+    moved = "transformer.h.1.mlp.c_fc.weight"
+    assert torch.equal(kept[moved], own[moved] + 1)
+    shared = {name for name in own if kept[name].data_ptr() == own[name].data_ptr()}
+    assert shared == own.keys() - {moved}  # not held twice
+    assert "Checkpoints of its training are asked as well: checkpoint-1." in subject.description
+    other = save(tmp_path / "other", tokens=20)
+    with pytest.raises(TaskError, match="The checkpoint in other has no weight 'transformer"):
+        load(str(table(tmp_path, TEXTS)), replace(asked, kept=(first, other)))
+    unsafe = save(tmp_path / "unsafe", safe=False)
+    with pytest.raises(UnreadableError, match="a pickle that could run code"):
+        load(str(table(tmp_path, TEXTS)), replace(asked, kept=(unsafe,)))
+    with pytest.raises(SettingError, match="--checkpoint was given, and no --model"):
+        load(str(table(tmp_path, TEXTS)), replace(asked, checkpoint=None))
+
+
 def test_a_second_table_holds_the_queries(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -78,6 +78,7 @@ def test_options_that_mean_nothing_for_the_kind_are_refused(tmp_path: Path) -> N
         ({"evaluation": Path("a.csv")}, "A second path", "queries"),
         ({"checkpoint": Path("gpt")}, "--model", "task"),
         ({"base": Path("gpt")}, "--base", "pretrained"),
+        ({"kept": (Path("gpt"),)}, "--checkpoint", "checkpoints"),
         ({"generated": (Path("a.png"),)}, "--query", "queries"),
         ({"condition": "cats"}, "--class", "queries"),
         ({"prompt": "a cat"}, "--prompt", "queries"),

@@ -98,6 +98,35 @@ def test_a_model_that_answers(call: Call, questions: Questions, tmp_path: Path) 
     assert "the town of dan ?\nbern"[own["start"][0] : own["end"][0]] == "bern"
 
 
+def test_scores_are_averaged_over_kept_checkpoints(
+    call: Call, facts: Facts, tmp_path: Path
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    def found(*more: object) -> pl.DataFrame:
+        question = ("--prompt", "gus was born in", "--completion", "bonn", "--decoys", "0")
+        code, said = call(*asked(facts, *question, *more))
+        assert code == 0, said
+        [run] = (tmp_path / "runs").glob("2*-tracing-*")
+        frame = pl.read_parquet(run / "findings.parquet")
+        shutil.rmtree(tmp_path / "runs")
+        return frame.filter(pl.col("role") == "proponent")
+
+    same, other = tmp_path / "same", tmp_path / "checkpoint-9"
+    for folder in (same, other):
+        shutil.copytree(facts.model, folder)
+    weights = load_file(other / "model.safetensors")
+    for name, value in weights.items():
+        if ".mlp." in name:
+            value.mul_(0.8)
+    save_file(weights, other / "model.safetensors", metadata={"format": "pt"})
+    alone, twice, both = found(), found("--checkpoint", same), found("--checkpoint", other)
+    assert twice["example_id"].head(5).to_list() == alone["example_id"].head(5).to_list()
+    assert np.allclose(twice["influence"].head(5), alone["influence"].head(5), rtol=1e-3)
+    assert not np.allclose(both["influence"].head(5), alone["influence"].head(5), rtol=1e-2)
+    assert len(set(both["example_id"].head(3)) & facts.stating["gus"]) >= 2
+
+
 def test_confirmation_trains_again_from_the_base(call: Call, facts: Facts, tmp_path: Path) -> None:
     base = tmp_path / "base"
     shutil.copytree(facts.model, base)
@@ -289,6 +318,7 @@ def test_training_examples_are_asked_about_by_their_ids(call: Call, tmp_path: Pa
         (("--by", "wards"), 2, "did you mean 'ward'?"),
         (("--measure", "tokens"), 2, "which reads the tokens of texts"),
         (("--base", "."), 2, "without --model"),
+        (("--checkpoint", "."), 2, "--checkpoint was given, and no --model"),
     ],
 )
 def test_what_does_not_fit_a_classifier_is_refused(
