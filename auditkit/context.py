@@ -118,7 +118,12 @@ class Engine(Protocol):
         """How many replays of each network scores are averaged over; 0 until `averaged`."""
 
     def documents(
-        self, queries: Pool, pool: Pool | None = None, *, groups: Sequence[str] | None = None
+        self,
+        queries: Pool,
+        pool: Pool | None = None,
+        *,
+        groups: Sequence[str] | None = None,
+        candidates: int | None = None,
     ) -> DocumentScores:
         """Influence of each document on each query, by its tokens and by its loss."""
 

@@ -402,28 +402,43 @@ class ForwardINF:
             return features(self.task, self._models.trained, pool, self._executor)
 
     def documents(
-        self, queries: Pool, pool: Pool | None = None, *, groups: Sequence[str] | None = None
+        self,
+        queries: Pool,
+        pool: Pool | None = None,
+        *,
+        groups: Sequence[str] | None = None,
+        candidates: int | None = None,
     ) -> DocumentScores:
         """Influence of each document on each query, by its tokens and by its loss, in one pass.
+
+        With checkpoints, what each says is brought to the size of what the trained model says,
+        and then averaged.
 
         Args:
             queries: what is explained.
             pool: the documents that may be blamed; by default the train pool.
             groups: a name per query, as for `influence`.
+            candidates: checkpoints are asked only about so many documents at either end of what
+                the trained model says, which leaves them a small part of their pass; the other
+                documents keep what it says. None for all.
 
         Raises:
-            SettingError: the engine is not one of `train_measure="tokens"`, or there are so many
-                scores that they do not fit into memory.
+            SettingError: the engine is not one of `train_measure="tokens"`, there are fewer
+                candidates than one, or so many scores that they do not fit into memory.
             StepError: a query's measure has no gradient or cannot be raised at all.
             NonFiniteScoreError: an update went so far that a score is no number.
         """
         if not self._sides.by_token:
             raise SettingError('Scores of documents need an engine with train_measure="tokens".')
+        if candidates is not None and candidates < 1:
+            raise SettingError(f"candidates is {candidates}: expected at least 1, or None for all.")
         queries, pool = self._pools.pair(queries, pool)
         rows = grouped(queries, groups)
         wholes = [Whole(tuple(rows), pool.ids, measure=name) for name in ("tokens", "loss")]
         with self._asking.about(self._scoring, queries, pool, rows=len(rows)):
-            values, steps = self._scoring.documents(queries, list(rows.values()), pool)
+            values, steps = self._scoring.documents(
+                queries, list(rows.values()), pool, candidates=candidates
+            )
         for place, whole in enumerate(wholes):
             whole.add(slice(0, len(rows)), values[:, :, place], steps)
         return DocumentScores(*(whole.scores() for whole in wholes))

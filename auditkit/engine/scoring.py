@@ -26,7 +26,7 @@ from auditkit.engine.per_example import Reader
 from auditkit.engine.products import own_products, products, query_directions
 from auditkit.engine.response import Response, Responses
 from auditkit.engine.sides import Sides
-from auditkit.engine.token_response import TokenResponses
+from auditkit.engine.token_scoring import TokenScoring
 from auditkit.engine.updates import Updates
 from auditkit.pool import Pool, Positions
 from auditkit.progress import Progress
@@ -82,10 +82,10 @@ class Scoring:
         self.task, self.train, self.models, self.sides = task, train, models, sides
         self._executor, self._progress = executor, progress
         self._bases: WeakKeyDictionary[Pool, dict[int, Tensor]] = WeakKeyDictionary()
-        self._token_bases: WeakKeyDictionary[Pool, dict[int, list[Tensor]]] = WeakKeyDictionary()
         self._own: WeakKeyDictionary[Pool, dict[int, Tensor]] = WeakKeyDictionary()
         self.advice = Advice()
         self._updates = Updates(task, train, models, sides, executor=executor, seed=seed)
+        self._by_token = TokenScoring(task, train, models, moved=self._moved, executor=executor)
 
     def tiles(self, queries: Pool, rows: Sequence[Positions], pool: Pool) -> Iterator[Tile]:
         """Scores of each row of queries on the pool, block by block.
@@ -98,30 +98,31 @@ class Scoring:
         with self._progress.step("scoring queries", len(rows)) as step:
             for where in self._blocks(way, len(rows), pool):
                 block = list(rows[where])
-                values, steps = self.models.averaged(
-                    partial(self._scores, way=way, queries=queries, rows=block, pool=pool)
-                )
+                values, steps = self._of_block(way, queries, block, pool)
                 if pull is not None:
                     values *= pull
                 yield Tile(where, values, steps)
                 step.advance(len(block))
 
     def documents(
-        self, queries: Pool, rows: Sequence[Positions], pool: Pool
+        self,
+        queries: Pool,
+        rows: Sequence[Positions],
+        pool: Pool,
+        *,
+        candidates: int | None = None,
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Of each row, the largest change of a document's token and that of its mean loss.
 
-        Returns:
-            float64 [row, document, 2] in units of influence, and the steps, float64 [row].
+        As `TokenScoring.scores` gives them, block by block.
         """
         values, steps = np.zeros((len(rows), len(pool), 2)), np.zeros(len(rows))
         with self._progress.step("scoring queries", len(rows)) as step:
             for where in self._blocks("finite", len(rows), pool):
                 block = list(rows[where])
-                changes, steps[where] = self.models.averaged(
-                    partial(self._by_documents, queries=queries, rows=block, pool=pool)
+                values[where], steps[where] = self._by_token.scores(
+                    queries, block, pool, candidates=candidates
                 )
-                values[where] = changes / len(self.train)
                 step.advance(len(block))
         return values, steps
 
@@ -129,14 +130,7 @@ class Scoring:
         self, queries: Pool, row: Positions, pool: Pool
     ) -> list[npt.NDArray[np.float64]]:
         """The change of each token of each document for one row, averaged over the models."""
-
-        def changes(one: Weighed) -> list[Tensor]:
-            weights, steps = self._moved(one, queries, [row])
-            responses, base = self._tokens(one, pool)
-            found = responses.changes(weights[0], base)
-            return [own.double() / (steps[0] * len(self.train)) for own in found]
-
-        return self.models.averaged(changes)
+        return self._by_token.changes(queries, row, pool)
 
     def cost(self, pool: Pool, *, rows: int) -> Cost:
         """What scores of so many rows will cost, in inference passes over the pool."""
@@ -163,15 +157,24 @@ class Scoring:
         for start in range(0, count, at_once):
             yield slice(start, min(start + at_once, count))
 
+    def _of_block(
+        self, way: Response, queries: Pool, rows: list[Positions], pool: Pool
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Scores [row, example], averaged over the models, and the steps [row]."""
+        if self.sides.by_token:
+            both, steps = self._by_token.scores(queries, rows, pool)
+            return both[:, :, 0], steps
+        values, steps = self.models.averaged(
+            partial(self._scores, way=way, queries=queries, rows=rows, pool=pool)
+        )
+        return values, steps
+
     def _scores(
         self, one: Weighed, *, way: Response, queries: Pool, rows: list[Positions], pool: Pool
     ) -> tuple[Tensor, Tensor]:
         """Scores [row, example] under one model, in units of influence, and its steps [row]."""
         if way == "products":
             found, steps = self._by_products(one, queries, rows, pool)
-        elif self.sides.by_token:
-            both, steps = self._by_documents(one, queries, rows, pool)
-            found = both[:, :, 0]
         elif self.sides.by_outputs:
             found, steps = self._by_outputs(one, queries, rows, pool)
         else:
@@ -202,14 +205,6 @@ class Scoring:
         self.advice.differenced |= not responses.forward_mode
         self.advice.whole |= responses.untraced
         return found, steps
-
-    def _by_documents(
-        self, one: Weighed, queries: Pool, rows: list[Positions], pool: Pool
-    ) -> tuple[Tensor, Tensor]:
-        """By each document's token that changes most, and by its mean loss: [row, document, 2]."""
-        responses, base = self._tokens(one, pool)
-        weights, steps = self._moved(one, queries, rows)
-        return responses.both(weights, base).double() / steps[:, None, None], steps
 
     def _by_outputs(
         self, one: Weighed, queries: Pool, rows: list[Positions], pool: Pool
@@ -244,14 +239,6 @@ class Scoring:
         updates = self._updates.of(one, queries, rows, length=True, advice=self.advice)
         steps = torch.tensor([own.step for own in updates], dtype=torch.float64)
         return [own.moved(one.model) for own in updates], steps
-
-    def _tokens(self, one: Weighed, pool: Pool) -> tuple[TokenResponses, list[Tensor]]:
-        """What measures tokens under one model, and their unmoved measures, taken once."""
-        responses = TokenResponses(self.task, one.model, pool, executor=self._executor)
-        kept = self._token_bases.setdefault(pool, {})
-        if one.place not in kept:
-            kept[one.place] = responses.base()
-        return responses, kept[one.place]
 
     def _base(self, responses: Responses, one: Weighed, pool: Pool) -> Tensor:
         """The unmoved measure of the pool, taken once per model."""

@@ -27,6 +27,10 @@ Positions = npt.NDArray[np.int64]
 Reading: TypeAlias = Literal["loss", "tokens", "both"]
 """The change of a training example's loss, the largest change of one of its tokens, or both."""
 
+CANDIDATES = 100
+"""Of how many documents at either end of the trained model's scores checkpoints are asked at least:
+twice what the findings keep by default, or a fiftieth of all."""
+
 TEXT_RISE = 3.0
 ELSE_RISE = 0.1
 
@@ -201,7 +205,9 @@ def measured(
         itself: bool [behaviour, example]; whether an example is the query itself; by default none.
     """
     if scoring.by_token:
-        found = scoring.engine.documents(queries, pool, groups=groups)
+        found = scoring.engine.documents(
+            queries, pool, groups=groups, candidates=max(CANDIDATES, len(whole) // 50)
+        )
         values, losses = (one.values.astype(np.float64) for one in (found.tokens, found.loss))
     else:
         scores = scoring.engine.influence(queries, pool, groups=groups)

@@ -87,7 +87,7 @@ def test_checkpoints_are_weights_of_the_same_denoiser(grey: Path, tmp_path: Path
     assert [name for name in own if not torch.equal(kept[name], own[name])] == ["conv_in.bias"]
     assert "Checkpoints of its training are asked as well: epoch-1." in subject.description
     other = save_pipeline(tmp_path / "other", channels=3)
-    with pytest.raises(TaskError, match="The checkpoint in other has no weight 'conv_in.weight'"):
+    with pytest.raises(TaskError, match=r"The checkpoint in other has no weight 'conv_in\.weight'"):
         load(str(train), replace(asked, kept=(other,)))
 
 
