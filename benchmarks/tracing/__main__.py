@@ -26,7 +26,7 @@ from benchmarks.tracing import cause, cost
 from benchmarks.tracing.corpus import make_corpus
 from benchmarks.tracing.model import probabilities
 from benchmarks.tracing.ranking import case_folder, judge, make_case, scores
-from benchmarks.tracing.ways import BEST, BM25, CHECKPOINT, DEFAULT, TWO, WAYS, Case, Engine, made
+from benchmarks.tracing.ways import BEST, BM25, DEFAULT, WAYS, Case, Engine, made
 
 OUT, CACHE = Path("benchmarks/results/tracing.json"), Path("benchmarks/.cache/tracing")
 CHECKED, CANDIDATES = 100, 1_000
@@ -74,9 +74,6 @@ def ranking(case: Case, folder: Path, *, variants: bool) -> Cells:
             asked = case.corpus.queries[: way.queries]
             result[way.name] = judge(case.corpus, asked, scores(case, way, folder))
             click.echo(f"{folder.name}: {way.name}: {result[way.name]}", err=True)
-    if not variants:
-        both = (scores(case, DEFAULT, folder) + scores(case, CHECKPOINT, folder)) / 2
-        result[TWO] = judge(case.corpus, case.corpus.queries[: DEFAULT.queries], both)
     return result
 
 

@@ -24,6 +24,8 @@ Table = npt.NDArray[np.float32]
 BLOCKS = "transformer.h.*"
 """All weights but those of the embeddings and of the head."""
 MLPS = "transformer.h.*.mlp.*"
+CANDIDATES = 100
+"""Of how many documents at either end a checkpoint is asked, as in `auditkit tracing`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +92,7 @@ class Engine:
     parameters: str = BLOCKS
     rise: float = 3.0
     relative: bool = False
-    earlier: bool = False
+    model: Literal["trained", "earlier", "both"] = "trained"
 
     def __call__(self, case: Case, queries: Sequence[Query]) -> Table:
         """The scores of the queries."""
@@ -101,7 +103,8 @@ class Engine:
 def made(own: Engine, case: Case) -> ForwardINF:
     """The engine on the documents, whose curvature and base pass serve all queries."""
     return ForwardINF(
-        case.earlier() if own.earlier else case.task,
+        case.earlier() if own.model == "earlier" else case.task,
+        checkpoints=[case.earlier().model.state_dict()] if own.model == "both" else (),
         train=case.train, recipe=RECIPE, preconditioner=own.preconditioner,
         train_measure=own.train_measure, response=own.response,
         parameters=own.parameters, rise=own.rise, relative=own.relative,
@@ -125,16 +128,17 @@ class Reading:
 
 @lru_cache(maxsize=16)
 def _readings(own: Engine, case: Case, queries: tuple[Query, ...]) -> DocumentScores:
-    return made(own, case).documents(case.queries(queries))
+    return made(own, case).documents(case.queries(queries), candidates=CANDIDATES)
 
 
 ALL, SOME = 100, 20
 BEST = Engine(train_measure="tokens")
-FAR, EARLY = replace(BEST, rise=10), replace(BEST, earlier=True)
+FAR, EARLY, BOTH = (
+    replace(BEST, rise=10), replace(BEST, model="earlier"), replace(BEST, model="both")
+)  # fmt: skip
 DEFAULT = Way("Forward-INF, EK-FAC, +3 nats, tokens and loss", ALL, Reading(BEST, "together"))
 CHECKPOINT = Way(f"Forward-INF on the model of {EARLIER} epochs", ALL, Reading(EARLY, "together"))
-TWO = "Forward-INF, mean of both models"
-"""The mean of `DEFAULT` and `CHECKPOINT`."""
+TWO = Way(f"Forward-INF, with the checkpoint of {EARLIER} epochs", ALL, Reading(BOTH, "together"))
 BM25 = Way("BM25", ALL, bm25)
 
 WAYS = (
@@ -142,6 +146,7 @@ WAYS = (
     DEFAULT,
     Way("Forward-INF, EK-FAC, +3 nats, tokens", ALL, Reading(BEST, "tokens")),
     CHECKPOINT,
+    TWO,
     Way("hidden-state cosine", ALL, hidden_cosine),
     Way("gradient product (TracIn)", ALL, Engine(preconditioner="none", response="products"), ALL),
     Way(

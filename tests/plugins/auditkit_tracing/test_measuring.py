@@ -61,7 +61,9 @@ class Known:
     tokens = np.array([[-1.0, 5.0, 4.0, 0.5]], dtype=np.float32)
     loss = np.array([[0.2, -0.3, 0.4, -0.1]], dtype=np.float32)
 
-    def documents(self, queries: Pool, pool: Pool | None, *, groups: object) -> DocumentScores:
+    def documents(
+        self, queries: Pool, pool: Pool | None, *, groups: object, candidates: int
+    ) -> DocumentScores:
         return DocumentScores(self._scores(self.tokens), self._scores(self.loss))
 
     def influence(self, queries: Pool, pool: Pool | None, *, groups: object) -> Scores:
