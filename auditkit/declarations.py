@@ -24,6 +24,7 @@ RESERVED = frozenset(
     {
         "base",
         "batch_size",
+        "checkpoint",
         "debug",
         "device",
         "drop",

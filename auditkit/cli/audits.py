@@ -83,7 +83,7 @@ def audit_command(audit: AuditClass) -> click.Command:
     if needs.language or needs.diffusion:
         parameters.append(
             click.Option(
-                ["--checkpoint", "kept"],
+                ["--checkpoint"],
                 type=FOLDER,
                 metavar="DIR",
                 multiple=True,
@@ -207,7 +207,7 @@ def _source_options(
         value = values.get(name)
         return value if isinstance(value, Path) else None
 
-    drop, generated, kept = values["drop"], values.get("generated"), values.get("kept")
+    drop, generated, kept = values["drop"], values.get("generated"), values.get("checkpoint")
     return SourceOptions(
         evaluation=path("evaluation"),
         label=text("label"),

@@ -40,7 +40,7 @@ def test_every_command_has_the_common_options_and_no_setting_may_take_their_name
         bare = type("Bare", (audit,), {"settings": Nothing})
         names = {parameter.name for parameter in audit_command(bare).params}
         assert names <= RESERVED
-        own = {"trusted", "evaluation", "model", "base", "no_model"}
+        own = {"trusted", "evaluation", "model", "base", "checkpoint", "no_model"}
         made = {"condition", "generated", "generated_prompt"}
         assert RESERVED - names <= {*own, *made, "help"}
 
