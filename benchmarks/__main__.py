@@ -14,7 +14,6 @@ import click
 
 from benchmarks import (
     factors,
-    invented_facts,
     leakage_features,
     leakage_influence,
     leakage_real,
@@ -27,6 +26,7 @@ from benchmarks import (
 from benchmarks.attribution import cost, lds, leakage, replays
 from benchmarks.diffusion import __main__ as diffusion
 from benchmarks.diffusion import truth as halves_of_images
+from benchmarks.invented_facts import __main__ as invented_facts
 from benchmarks.leakage import __main__ as planted_leaks
 from benchmarks.memorization import __main__ as memorization
 from benchmarks.mirror import __main__ as mirror
