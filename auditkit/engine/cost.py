@@ -29,11 +29,13 @@ class Cost:
         tangent: one pass with a derivative carried along, per query and model.
         products: one pass forward and backward for every block of queries, and products with all
             directions.
+        replays: what training the replays takes beside, once per engine; 0 without replays.
     """
 
     finite: float
     tangent: float
     products: float
+    replays: float = 0.0
 
     @property
     def first_order(self) -> float:
@@ -50,6 +52,7 @@ def cost(
     blocks: int,
     moving: int,
     models: int,
+    replays: float = 0.0,
 ) -> Cost:
     """Count what scores of so many rows would cost.
 
@@ -60,12 +63,16 @@ def cost(
         rows: queries, or groups of them.
         blocks: how many blocks of queries `products` takes the pool through for, one after another.
         moving: how many numbers move.
-        models: the model and its checkpoints.
+        models: the model and its checkpoints, and their replays.
+        replays: passes over the pool that training the replays takes.
     """
     once = max(operations(function, model, pool), 2 * moving, 1)
     each = _BACKWARD * blocks + 2 * moving * rows / once
     return Cost(
-        finite=float(rows * models), tangent=_TANGENT * rows * models, products=each * models
+        finite=float(rows * models),
+        tangent=_TANGENT * rows * models,
+        products=each * models,
+        replays=replays,
     )
 
 

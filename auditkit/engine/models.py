@@ -18,7 +18,7 @@ from auditkit.engine.checkpoints import load_weights, read_weights
 from auditkit.engine.factors import FactorStore
 from auditkit.engine.layout import channels_last
 from auditkit.engine.preconditioner import Choice, Chosen, Undamped, prepare
-from auditkit.engine.replayed import ReplayedModels
+from auditkit.engine.replayed import STEP, ReplayedModels
 from auditkit.engine.restore import in_single, only_moving, private_copy
 from auditkit.errors import SettingError
 from auditkit.pool import Pool
@@ -118,6 +118,13 @@ class Models:
     def count(self) -> int:
         """Over how many models scores are averaged."""
         return len(self._shares) * (1 + self.replays)
+
+    @property
+    def replay_passes(self) -> float:
+        """What training all replays takes, in inference passes over the train pool."""
+        if self._replayed is None:
+            return 0.0
+        return self.networks_count * self.replays * self._replayed.epochs * STEP
 
     def networks(self) -> Iterator[nn.Module]:
         """The trained model, then a copy holding each of the checkpoints in turn."""

@@ -45,6 +45,9 @@ MOST = 2 * 10**12
 """Floating-point operations of all trainings up to which `auto` makes any: a minute or two on one
 core."""
 
+STEP = 3.0
+"""A step of training, in passes over its batch: one forward, and one backward of about two."""
+
 _PURPOSE = "replayed models"
 
 
@@ -124,7 +127,7 @@ class ReplayedModels:
             if out_of_memory(error):
                 raise
             return False
-        epoch = 3.0 * once * len(self._train) + 10.0 * weights * steps
+        epoch = STEP * once * len(self._train) + 10.0 * weights * steps
         return epoch * self.epochs * count <= MOST
 
     def _replay(self, network: nn.Module, *, seed: int) -> nn.Module:

@@ -142,6 +142,7 @@ class Scoring:
             blocks=len(list(self._blocks("products", rows, pool))),
             moving=self.models.moving,
             models=self.models.count,
+            replays=self.models.replay_passes * len(self.train) / len(pool),
         )
 
     def _way(self, pool: Pool, rows: Sequence[Positions]) -> Response:

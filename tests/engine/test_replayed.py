@@ -57,6 +57,15 @@ def test_replays_share_the_weight_of_their_network(classifier: nn.Module, pool: 
     assert shares == pytest.approx({0: 3 / 8, 1: 1 / 8, 2: 3 / 8, 3: 1 / 8})
 
 
+def test_the_training_of_replays_is_counted(classifier: nn.Module, pool: Pool) -> None:
+    state, half = classifier.state_dict(), pool.subset(range(len(pool) // 2))
+    engine = engine_of(classifier, pool, checkpoints=[state], replays=2)
+    assert engine.cost(1).replays == 2 * 2 * RECIPE.epochs * 3
+    assert engine.cost(1, half).replays == 2 * engine.cost(1).replays
+    assert engine.cost(1).finite == 6
+    assert engine.averaged(0).cost(1).replays == 0
+
+
 def test_replays_are_trained_once_and_by_the_seed(
     classifier: nn.Module, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
