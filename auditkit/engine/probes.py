@@ -45,6 +45,9 @@ SAMPLE = 2_048
 """How many probes an estimate is made from, and examples a solve by conjugate gradients."""
 
 _BATCH = 32
+_DOCUMENTS = 16
+"""More of them at once make estimates no faster, and their scores take as much more memory."""
+
 _SCORES = 2**25
 """How many scores of tokens are held at once: 128 MiB, of which a few copies are made."""
 
@@ -217,4 +220,4 @@ def _fitting(task: Task, model: nn.Module, pool: Pool, device: torch.device) -> 
     """How many documents' scores fit, judged by the first one's."""
     with torch.no_grad():
         outputs, _ = task.outputs(model, collate(pool, np.zeros(1, dtype=np.int64), device=device))
-    return max(1, min(_BATCH, _SCORES // outputs.numel()))
+    return max(1, min(_DOCUMENTS, _SCORES // outputs.numel()))

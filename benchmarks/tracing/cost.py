@@ -26,7 +26,7 @@ from benchmarks.tracing.ranking import make_case
 from benchmarks.tracing.ways import BEST, BOTH, CANDIDATES, Case, made
 
 REPEATS, BATCH = 9, 256
-Job: TypeAlias = Literal["time", "inference", "influence"]
+Job: TypeAlias = Literal["time", "inference", "influence", "influence with a checkpoint"]
 
 
 def both(seed: int, cache: Path) -> dict[str, float]:
@@ -89,7 +89,9 @@ def peaks(case: Case, job: Job) -> dict[str, float]:
     if job == "inference":
         inference(case)
     else:
-        made(BEST, case).documents(case.queries(case.corpus.queries[:1]))
+        own = BOTH if job == "influence with a checkpoint" else BEST
+        asked = case.queries(case.corpus.queries[:1])
+        made(own, case).documents(asked, candidates=CANDIDATES)
     moved = [own for name, own in case.task.model.named_parameters() if ".h." in name]
     return {
         f"{job}, peak MiB": peak(),
