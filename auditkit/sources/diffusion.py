@@ -7,6 +7,7 @@ the columns `file_name` and `text`, as such models are trained from.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
 _METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 _FILE, _CAPTION = "file_name", "text"
 
+_TIMESTEPS = 16
+"""How many, where the schedule has as many; an audit takes as many as it needs."""
+
 
 def load_diffusion(root: Path, options: SourceOptions, *, progress: Progress = SILENT) -> Subject:
     """A subject of a folder of images and the model in `options.checkpoint` trained on them.
@@ -57,7 +61,11 @@ def load_diffusion(root: Path, options: SourceOptions, *, progress: Progress = S
     _check_condition(denoiser, options)
     listing = list_images(root, flat=True)
     images, files, told = read_exactly(
-        listing.images, denoiser.form, model=denoiser.name, coloured=True, progress=progress
+        listing.images,
+        denoiser.form,
+        model=f"the model {denoiser.name!r}",
+        coloured=True,
+        progress=progress,
     )
     conditions = _Conditions(denoiser, options, root, files)
     images.condition = conditions.of(files, root)
@@ -67,6 +75,7 @@ def load_diffusion(root: Path, options: SourceOptions, *, progress: Progress = S
         task=DiffusionTask(
             denoiser.model,
             denoiser.schedule,
+            timesteps=min(_TIMESTEPS, len(denoiser.schedule)),
             encoder=denoiser.encoder,
             class_names=conditions.class_names,
         ),
@@ -119,7 +128,7 @@ def _trained_on(images: ExactImages, root: Path, denoiser: Denoiser) -> str:
     height, width = images.preview(0).pixels.shape[:2]
     return (
         f"{len(images):,} images from {root.resolve().name}, {width} by {height} pixels, on which "
-        f"{denoiser.name} was trained; pixels are scaled to -1 to 1."
+        f"the model {denoiser.name!r} was trained; pixels are scaled to -1 to 1."
     )
 
 
@@ -186,7 +195,14 @@ class _Conditions:
                 f"{root.name} has {len(names)} class folders and the model knows {known} classes: "
                 "give the folder it was trained on."
             )
-        if all(name.isascii() and name.isdigit() and int(name) < known for name in names):
+        if all(name.isascii() and name.isdigit() for name in names):
+            beyond = max(names, key=int)
+            if int(beyond) >= known:
+                raise LabelError(
+                    f"The class folders of {root.name} are named by numbers up to {beyond} and the "
+                    f"model knows {known} classes, 0 to {known - 1}: name each folder by the "
+                    "number that the model was told, or none of them by a number."
+                )
             self.sentences.append("The classes are the numbers that name the class folders.")
             return {name: int(name) for name in names}
         if len(names) == known:
@@ -221,14 +237,16 @@ def _check_condition(denoiser: Denoiser, options: SourceOptions) -> None:
     """
     if options.condition is not None and denoiser.classes is None:
         raise SettingError(
-            f"--class was given, and {denoiser.name} knows no classes: leave it out."
+            f"--class was given, and the model {denoiser.name!r} knows no classes: leave it out."
         )
     if options.prompt is not None and denoiser.embed is None:
-        raise SettingError(f"--prompt was given, and {denoiser.name} takes none: leave it out.")
+        raise SettingError(
+            f"--prompt was given, and the model {denoiser.name!r} takes none: leave it out."
+        )
     if options.prompt is None and denoiser.embed is not None:
         raise SettingError(
-            f"{denoiser.name} makes images of prompts: say with --prompt TEXT which one the "
-            "generated images are of."
+            f"The model {denoiser.name!r} makes images of prompts: say with --prompt TEXT which "
+            "one the generated images are of."
         )
 
 
@@ -260,23 +278,29 @@ def _generated(
     options: SourceOptions, form: Form, denoiser: Denoiser, progress: Progress
 ) -> tuple[ExactImages, list[FolderFile], list[str]]:
     """The images that are asked about."""
-    files: list[FolderFile] = []
+    files: dict[Path, FolderFile] = {}  # each once, however often it is named
     for path in options.generated:
         if path.is_dir():
-            files += list_images(path, flat=True).images
+            found: tuple[FolderFile, ...] = list_images(path, flat=True).images
         elif path.suffix.lower() in IMAGE_SUFFIXES:
-            files.append(FolderFile(path, path.name, ""))
+            found = (FolderFile(path, path.name, ""),)
         else:
             raise SubjectReferenceError(
                 f"{path.name} is no image by its extension: --query takes an image "
                 f"({', '.join(IMAGE_SUFFIXES)}) or a folder of them."
             )
-    return read_exactly(files, form, model=denoiser.name, progress=progress)
+        for file in found:
+            files.setdefault(file.path.resolve(), file)
+    return read_exactly(
+        list(files.values()), form, model=f"the model {denoiser.name!r}", progress=progress
+    )
 
 
 def _ids(files: Sequence[FolderFile]) -> list[str]:
-    """An id for each file: its name, or more of its path where names are alike."""
+    """An id for each file: its name, or its path from where all are where names are alike."""
     names = [file.id for file in files]
     if len(set(names)) == len(names):
         return names
-    return [str(file.path) for file in files]
+    paths = [file.path.absolute() for file in files]
+    home = os.path.commonpath([path.parent for path in paths])
+    return [path.relative_to(home).as_posix() for path in paths]
