@@ -8,6 +8,7 @@ the columns `file_name` and `text`, as such models are trained from.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -72,13 +73,7 @@ def load_diffusion(root: Path, options: SourceOptions, *, progress: Progress = S
     asked, others, remarks = _generated(options, images.form, denoiser, progress)
     asked.condition = conditions.of_queries(others)
     return Subject(
-        task=DiffusionTask(
-            denoiser.model,
-            denoiser.schedule,
-            timesteps=min(_TIMESTEPS, len(denoiser.schedule)),
-            encoder=denoiser.encoder,
-            class_names=conditions.class_names,
-        ),
+        task=_task(denoiser, conditions.class_names),
         train=_pool(images, files, conditions),
         queries=Pool(asked, ids=_ids(others), preview=asked.preview),
         recipe=Recipe(batch_size=16, epochs=1),
@@ -109,6 +104,16 @@ def _checkpoint(root: Path, options: SourceOptions) -> Path:
             "folder of them."
         )
     return options.checkpoint
+
+
+def _task(denoiser: Denoiser, class_names: Sequence[str] | None) -> DiffusionTask:
+    return DiffusionTask(
+        denoiser.model,
+        denoiser.schedule,
+        timesteps=min(_TIMESTEPS, len(denoiser.schedule)),
+        encoder=denoiser.encoder,
+        class_names=class_names,
+    )
 
 
 def _pool(images: ExactImages, files: Sequence[FolderFile], conditions: _Conditions) -> Pool:
@@ -164,10 +169,15 @@ class _Conditions:
     def of_queries(self, files: Sequence[FolderFile]) -> Tensor | None:
         """The conditions of generated images."""
         if self._denoiser.embed is not None:
-            return self._denoiser.embed([str(self._options.prompt)] * len(files))
+            prompt = str(self._options.prompt)
+            self.sentences.append(f"The prompt of the generated images is {prompt!r}.")
+            return self._denoiser.embed([prompt] * len(files))
         if self._denoiser.classes is None:
             return None
-        return torch.tensor([self._code(file) for file in files])
+        names = [self._name(file) for file in files]
+        told = ", ".join(f"{name} ({count:,})" for name, count in Counter(names).items())
+        self.sentences.append(f"Classes of the generated images: {told}.")
+        return torch.tensor([self._codes[name] for name in names])
 
     def column(self, files: Sequence[FolderFile]) -> dict[str, list[str]]:
         """Classes or captions by their column's name, where there are any."""
@@ -213,14 +223,14 @@ class _Conditions:
         )
         return {name: number for number, name in enumerate(names)}
 
-    def _code(self, file: FolderFile) -> int:
+    def _name(self, file: FolderFile) -> str:
         """The class of a generated image: as given, or as its folder is named."""
         given = self._options.condition
         name = given or next(
             (own for own in (file.label, file.path.resolve().parent.name) if own in self._codes), ""
         )
         if name in self._codes:
-            return self._codes[name]
+            return name
         if not given:
             raise SettingError(
                 f"Which class is {file.id!r} of? Name it with --class NAME, or put it into a "

@@ -85,7 +85,7 @@ def load_model(folder: Path) -> Loaded:
             "Language models need the extra `text`: pip install 'auditkit-influence[text]'."
         ) from error
     try:
-        with _without_bars():
+        with without_bars():
             tokenizer = transformers.AutoTokenizer.from_pretrained(
                 folder, local_files_only=True, trust_remote_code=False
             )
@@ -108,7 +108,7 @@ def load_model(folder: Path) -> Loaded:
 
 
 @contextmanager
-def _without_bars() -> Iterator[None]:
+def without_bars() -> Iterator[None]:
     """Within, transformers draws no progress bars of its own."""
     from transformers.utils import logging  # noqa: PLC0415 - as above
 
@@ -171,7 +171,7 @@ def _adapted(folder: Path) -> tuple[nn.Module, Form, Callable[[], nn.Module]]:
     settings.inference_mode = False
 
     def fresh() -> nn.Module:
-        with _without_bars():
+        with without_bars():
             return cast("nn.Module", peft.get_peft_model(_whole(base)[0], settings))
 
     return adapter, form, fresh

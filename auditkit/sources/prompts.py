@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from auditkit.errors import TaskError, UsageError
+from auditkit.sources.pretrained import without_bars
 from auditkit.sources.weights import (
     UNSOUND,
     broken,
@@ -83,9 +84,10 @@ def embedding(
     except UNSOUND as error:
         raise broken(folder / "tokenizer", folder, error) from error
     try:
-        encoder, about = getattr(transformers, kind).from_pretrained(
-            place, local_files_only=True, use_safetensors=True, output_loading_info=True
-        )
+        with without_bars():
+            encoder, about = getattr(transformers, kind).from_pretrained(
+                place, local_files_only=True, use_safetensors=True, output_loading_info=True
+            )
     except UNSOUND as error:
         raise broken(place, folder, error) from error
     encoder = sound(encoder, about["missing_keys"], place, whole=folder).to(device)
