@@ -121,10 +121,16 @@ class StoreError(AuditkitError):
     """A run folder cannot be written or read."""
 
 
+_NAMED = 30
+"""How many known names a message lists."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The end of a message about an unknown name: the nearest known one, or all of them."""
     candidates = sorted(known)
     close = get_close_matches(name, candidates, n=1)
     if close:
         return f"did you mean {close[0]!r}?"
-    return f"known: {', '.join(candidates)}." if candidates else "there are none."
+    more = len(candidates) - _NAMED
+    others = f" and {more:,} others" if more > 0 else ""
+    return f"known: {', '.join(candidates[:_NAMED])}{others}." if candidates else "there are none."

@@ -57,3 +57,9 @@ def test_an_unknown_name_is_answered_with_the_nearest_or_all(
     name: str, known: list[str], message: str
 ) -> None:
     assert did_you_mean(name, known) == message
+
+
+def test_of_many_known_names_the_first_are_listed() -> None:
+    message = did_you_mean("zzz", map(str, range(1032)))
+    assert message.startswith("known: 0, 1, 10, ")
+    assert message.endswith(" and 1,002 others.")

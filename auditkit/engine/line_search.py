@@ -65,6 +65,7 @@ def line_search(
     if not best > _LEAST * asked:
         raise StepError(
             f"No step along the update raises the measure of query {query!r} (highest rise seen: "
-            f'{best:.3g}): its loss may have saturated; use measure="margin".'
+            f"{best:.3g}): its loss may have saturated; ask for a smaller rise, or "
+            'measure="margin" where the task has one.'
         )
     return line_search(rise_at, rise=best / 2, guess=guess, query=query, asked=asked)

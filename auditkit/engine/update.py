@@ -286,7 +286,8 @@ def _check_slope(query: Query, slope: float) -> None:
     if not slope > 0 or not math.isfinite(slope):
         raise StepError(
             f"The measure of query {query.name!r} has no usable gradient (slope {slope:.3g} along "
-            'the update): its loss may have saturated; use measure="margin".'
+            "the update): its loss may have saturated; ask for a smaller rise, or "
+            'measure="margin" where the task has one.'
         )
 
 

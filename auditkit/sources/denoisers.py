@@ -8,19 +8,25 @@ pickled weights are refused.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
-import torch
 from torch import Tensor, nn
 
 from auditkit.errors import SubjectReferenceError, TaskError, UnreadableError, UsageError
 from auditkit.sources.exact import Form
-from auditkit.sources.weights import check_safetensors
+from auditkit.sources.prompts import embedding
+from auditkit.sources.weights import (
+    UNSOUND,
+    broken,
+    check_safetensors,
+    check_undamaged,
+    settings_of,
+    sound,
+)
 from auditkit.tasks.schedule import Schedule
 
 if TYPE_CHECKING:
@@ -28,15 +34,14 @@ if TYPE_CHECKING:
 
 _UNETS = ("UNet2DModel", "UNet2DConditionModel")
 _ENCODERS = {"vae": "AutoencoderKL", "vqvae": "VQModel"}
-_TEXT_ENCODERS = ("CLIPTextModel", "T5EncoderModel")
-_PROMPTS = 16
-"""How many prompts are encoded at once."""
 
 
 class _Config(Protocol):
     """What is read of a model's configuration."""
 
     in_channels: int
+    latent_channels: int
+    cross_attention_dim: int | Sequence[int]
     sample_size: int | Sequence[int] | None
     block_out_channels: Sequence[int]
 
@@ -136,27 +141,8 @@ def _library() -> ModuleType:
     return cast("ModuleType", diffusers)
 
 
-def _settings(path: Path) -> Mapping[str, object]:
-    """A configuration file's entries.
-
-    Raises:
-        UnreadableError: there is none, or it is no JSON object.
-    """
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeError, ValueError) as error:
-        reason = "is missing" if not path.exists() else f"cannot be read ({error})"
-        raise UnreadableError(
-            f"{path.name} of {path.parent.name} {reason}: expected what save_pretrained of "
-            "diffusers writes."
-        ) from error
-    if not isinstance(found, dict):
-        raise UnreadableError(f"{path.name} of {path.parent.name} is no configuration.")
-    return found
-
-
 def _kind(folder: Path, known: Sequence[str], *, what: str) -> str:
-    found = str(_settings(folder / "config.json").get("_class_name"))
+    found = str(settings_of(folder / "config.json").get("_class_name"))
     if found not in known:
         raise TaskError(
             f"The {what} in {folder.name} is a {found}: expected one of {', '.join(known)}; for "
@@ -168,7 +154,7 @@ def _kind(folder: Path, known: Sequence[str], *, what: str) -> str:
 def _schedule(folder: Path, library: ModuleType) -> Schedule:
     inside = folder / "scheduler"
     place = inside if inside.is_dir() else folder
-    name = str(_settings(place / "scheduler_config.json").get("_class_name"))
+    name = str(settings_of(place / "scheduler_config.json").get("_class_name"))
     kind: object = getattr(library, name, None)
     if not (isinstance(kind, type) and issubclass(kind, library.SchedulerMixin)):
         raise UnreadableError(f"The scheduler of {folder.name} is a {name}, which is not known.")
@@ -177,29 +163,24 @@ def _schedule(folder: Path, library: ModuleType) -> Schedule:
             scheduler = kind.from_pretrained(  # type: ignore[attr-defined]  # as all schedulers
                 place, local_files_only=True
             )
-        except (OSError, ValueError, TypeError) as error:
-            raise _broken(place, folder, error) from error
+        except UNSOUND as error:
+            raise broken(place, folder, error) from error
     return Schedule.of(scheduler)
 
 
 def _weights(library: ModuleType, kind: str, place: Path, *, whole: Path) -> nn.Module:
     """A part of a pipeline, whole, from safetensors alone."""
     check_safetensors(place, whole=whole)
+    check_undamaged(place, whole=whole)
     with _quiet(library):
         try:
             model, about = getattr(library, kind).from_pretrained(
                 place, use_safetensors=True, local_files_only=True, low_cpu_mem_usage=False,
                 output_loading_info=True,
             )  # fmt: skip
-        except (OSError, ValueError, TypeError, RuntimeError, KeyError) as error:
-            raise _broken(place, whole, error) from error
-    if about["missing_keys"]:
-        raise UnreadableError(
-            f"The weights in {place.name} of {whole.name} are not whole: "
-            f"{len(about['missing_keys'])} are missing, {about['missing_keys'][0]} the first; save "
-            "the model anew."
-        )
-    return cast(nn.Module, model.eval())
+        except UNSOUND as error:
+            raise broken(place, whole, error) from error
+    return sound(model, about["missing_keys"], place, whole=whole)
 
 
 def _encoder(folder: Path, library: ModuleType) -> nn.Module | None:
@@ -213,10 +194,23 @@ def _encoder(folder: Path, library: ModuleType) -> nn.Module | None:
 def _form(config: _Config, encoder: nn.Module | None) -> Form:
     """What images the model makes, by its size and its autoencoder's."""
     size = config.sample_size
-    height, width = (size, size) if isinstance(size, int) or size is None else size
+    sides = list(size) if isinstance(size, list | tuple) else [size, size]
+    known = size is not None
+    if len(sides) != 2 or (known and not all(isinstance(own, int) and own > 0 for own in sides)):
+        raise UnreadableError(
+            f"The denoiser's configuration has {size!r} for sample_size: expected a side in "
+            "pixels, or height and width."
+        )
+    height, width = cast("list[int]", sides)
     channels, times = config.in_channels, 1
     if encoder is not None:
         own = cast(_Config, encoder.config)
+        if own.latent_channels != channels:
+            raise TaskError(
+                f"The denoiser takes {channels} channels and its autoencoder gives "
+                f"{own.latent_channels}: expected as many; for a denoiser that is given more than "
+                "the noisy image, write a subject in Python with auditkit.DiffusionTask."
+            )
         channels, times = own.in_channels, 2 ** (len(own.block_out_channels) - 1)
     if channels not in (1, 3):
         raise TaskError(
@@ -224,12 +218,15 @@ def _form(config: _Config, encoder: nn.Module | None) -> Form:
             "autoencoder beside it; for others, give a subject in Python with "
             "auditkit.DiffusionTask."
         )
-    known = height is not None and width is not None
-    return Form(channels, (width * times, height * times) if known else None)  # type: ignore[operator]
+    return Form(channels, (width * times, height * times) if known else None)
 
 
 def _embedding(folder: Path, config: _Config, *, device: str) -> Callable[[Sequence[str]], Tensor]:
-    """What turns prompts into the denoiser's conditions."""
+    """What turns prompts into the denoiser's conditions, if it takes nothing else.
+
+    Raises:
+        TaskError: it takes more.
+    """
     kinds = ("addition_embed_type", "class_embed_type", "num_class_embeds")
     more = next((name for name in kinds if getattr(config, name, None)), None)
     if more or (folder / "text_encoder_2").is_dir():
@@ -238,54 +235,8 @@ def _embedding(folder: Path, config: _Config, *, device: str) -> Callable[[Seque
             f"({more or 'text_encoder_2'}): give a "
             "subject in Python with auditkit.DiffusionTask and a model that closes over the rest."
         )
-    try:
-        import transformers  # noqa: PLC0415 - an extra, and heavy
-    except ImportError as error:
-        raise UsageError(
-            "Prompts need the extra `text` too: pip install 'auditkit-influence[diffusion,text]'."
-        ) from error
-    place = folder / "text_encoder"
-    named = _settings(place / "config.json").get("architectures")
-    kind = str(named[0]) if isinstance(named, list) and named else "none"
-    if kind not in _TEXT_ENCODERS:
-        raise TaskError(
-            f"The text encoder of {folder.name} is {kind}: expected one of "
-            f"{', '.join(_TEXT_ENCODERS)}; for others, give (image, prompt embedding) pairs in "
-            "Python."
-        )
-    check_safetensors(place, whole=folder)
-    try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(
-            folder / "tokenizer", local_files_only=True, trust_remote_code=False
-        )
-        encoder = getattr(transformers, kind).from_pretrained(
-            place, local_files_only=True, use_safetensors=True
-        )
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
-        raise _broken(place, folder, error) from error
-    encoder = encoder.eval().to(device)
-
-    def embed(prompts: Sequence[str]) -> Tensor:
-        parts = []
-        for start in range(0, len(prompts), _PROMPTS):
-            tokens = tokenizer(
-                list(prompts[start : start + _PROMPTS]), padding="max_length", truncation=True,
-                max_length=min(tokenizer.model_max_length, 512), return_tensors="pt",
-            )  # fmt: skip
-            with torch.no_grad():
-                parts.append(encoder(tokens.input_ids.to(device))[0].cpu())
-        return torch.cat(parts)
-
-    return embed
-
-
-def _broken(place: Path, whole: Path, error: Exception) -> UnreadableError:
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(". ")
-    reason = reason.replace(str(place), place.name)
-    return UnreadableError(
-        f"The {place.name} of {whole.name} cannot be loaded: {reason}; expected what "
-        "save_pretrained writes."
-    )
+    projected = getattr(config, "encoder_hid_dim", None)
+    return embedding(folder, projected or config.cross_attention_dim, device=device)
 
 
 @contextmanager

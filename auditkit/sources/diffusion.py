@@ -7,6 +7,8 @@ the columns `file_name` and `text`, as such models are trained from.
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -40,6 +42,9 @@ if TYPE_CHECKING:
 _METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 _FILE, _CAPTION = "file_name", "text"
 
+_TIMESTEPS = 16
+"""How many, where the schedule has as many; an audit takes as many as it needs."""
+
 
 def load_diffusion(root: Path, options: SourceOptions, *, progress: Progress = SILENT) -> Subject:
     """A subject of a folder of images and the model in `options.checkpoint` trained on them.
@@ -58,7 +63,11 @@ def load_diffusion(root: Path, options: SourceOptions, *, progress: Progress = S
     _check_condition(denoiser, options)
     listing = list_images(root, flat=True)
     images, files, told = read_exactly(
-        listing.images, denoiser.form, model=denoiser.name, coloured=True, progress=progress
+        listing.images,
+        denoiser.form,
+        model=f"the model {denoiser.name!r}",
+        coloured=True,
+        progress=progress,
     )
     conditions = _Conditions(denoiser, options, root, files)
     images.condition = conditions.of(files, root)
@@ -66,12 +75,7 @@ def load_diffusion(root: Path, options: SourceOptions, *, progress: Progress = S
     asked.condition = conditions.of_queries(others)
     own = denoiser.model.state_dict()
     return Subject(
-        task=DiffusionTask(
-            denoiser.model,
-            denoiser.schedule,
-            encoder=denoiser.encoder,
-            class_names=conditions.class_names,
-        ),
+        task=_task(denoiser, conditions.class_names),
         train=_pool(images, files, conditions),
         queries=Pool(asked, ids=_ids(others), preview=asked.preview),
         checkpoints=[
@@ -109,6 +113,16 @@ def _checkpoint(root: Path, options: SourceOptions) -> Path:
     return options.checkpoint
 
 
+def _task(denoiser: Denoiser, class_names: Sequence[str] | None) -> DiffusionTask:
+    return DiffusionTask(
+        denoiser.model,
+        denoiser.schedule,
+        timesteps=min(_TIMESTEPS, len(denoiser.schedule)),
+        encoder=denoiser.encoder,
+        class_names=class_names,
+    )
+
+
 def _pool(images: ExactImages, files: Sequence[FolderFile], conditions: _Conditions) -> Pool:
     """The training images, with what the model was told of each as metadata."""
     ids, told = [file.id for file in files], conditions.column(files)
@@ -126,7 +140,7 @@ def _trained_on(images: ExactImages, root: Path, denoiser: Denoiser) -> str:
     height, width = images.preview(0).pixels.shape[:2]
     return (
         f"{len(images):,} images from {root.resolve().name}, {width} by {height} pixels, on which "
-        f"{denoiser.name} was trained; pixels are scaled to -1 to 1."
+        f"the model {denoiser.name!r} was trained; pixels are scaled to -1 to 1."
     )
 
 
@@ -162,10 +176,15 @@ class _Conditions:
     def of_queries(self, files: Sequence[FolderFile]) -> Tensor | None:
         """The conditions of generated images."""
         if self._denoiser.embed is not None:
-            return self._denoiser.embed([str(self._options.prompt)] * len(files))
+            prompt = str(self._options.prompt)
+            self.sentences.append(f"The prompt of the generated images is {prompt!r}.")
+            return self._denoiser.embed([prompt] * len(files))
         if self._denoiser.classes is None:
             return None
-        return torch.tensor([self._code(file) for file in files])
+        names = [self._name(file) for file in files]
+        told = ", ".join(f"{name} ({count:,})" for name, count in Counter(names).items())
+        self.sentences.append(f"Classes of the generated images: {told}.")
+        return torch.tensor([self._codes[name] for name in names])
 
     def column(self, files: Sequence[FolderFile]) -> dict[str, list[str]]:
         """Classes or captions by their column's name, where there are any."""
@@ -193,7 +212,14 @@ class _Conditions:
                 f"{root.name} has {len(names)} class folders and the model knows {known} classes: "
                 "give the folder it was trained on."
             )
-        if all(name.isascii() and name.isdigit() and int(name) < known for name in names):
+        if all(name.isascii() and name.isdigit() for name in names):
+            beyond = max(names, key=int)
+            if int(beyond) >= known:
+                raise LabelError(
+                    f"The class folders of {root.name} are named by numbers up to {beyond} and the "
+                    f"model knows {known} classes, 0 to {known - 1}: name each folder by the "
+                    "number that the model was told, or none of them by a number."
+                )
             self.sentences.append("The classes are the numbers that name the class folders.")
             return {name: int(name) for name in names}
         if len(names) == known:
@@ -204,14 +230,14 @@ class _Conditions:
         )
         return {name: number for number, name in enumerate(names)}
 
-    def _code(self, file: FolderFile) -> int:
+    def _name(self, file: FolderFile) -> str:
         """The class of a generated image: as given, or as its folder is named."""
         given = self._options.condition
         name = given or next(
             (own for own in (file.label, file.path.resolve().parent.name) if own in self._codes), ""
         )
         if name in self._codes:
-            return self._codes[name]
+            return name
         if not given:
             raise SettingError(
                 f"Which class is {file.id!r} of? Name it with --class NAME, or put it into a "
@@ -228,14 +254,16 @@ def _check_condition(denoiser: Denoiser, options: SourceOptions) -> None:
     """
     if options.condition is not None and denoiser.classes is None:
         raise SettingError(
-            f"--class was given, and {denoiser.name} knows no classes: leave it out."
+            f"--class was given, and the model {denoiser.name!r} knows no classes: leave it out."
         )
     if options.prompt is not None and denoiser.embed is None:
-        raise SettingError(f"--prompt was given, and {denoiser.name} takes none: leave it out.")
+        raise SettingError(
+            f"--prompt was given, and the model {denoiser.name!r} takes none: leave it out."
+        )
     if options.prompt is None and denoiser.embed is not None:
         raise SettingError(
-            f"{denoiser.name} makes images of prompts: say with --prompt TEXT which one the "
-            "generated images are of."
+            f"The model {denoiser.name!r} makes images of prompts: say with --prompt TEXT which "
+            "one the generated images are of."
         )
 
 
@@ -267,23 +295,29 @@ def _generated(
     options: SourceOptions, form: Form, denoiser: Denoiser, progress: Progress
 ) -> tuple[ExactImages, list[FolderFile], list[str]]:
     """The images that are asked about."""
-    files: list[FolderFile] = []
+    files: dict[Path, FolderFile] = {}  # each once, however often it is named
     for path in options.generated:
         if path.is_dir():
-            files += list_images(path, flat=True).images
+            found: tuple[FolderFile, ...] = list_images(path, flat=True).images
         elif path.suffix.lower() in IMAGE_SUFFIXES:
-            files.append(FolderFile(path, path.name, ""))
+            found = (FolderFile(path, path.name, ""),)
         else:
             raise SubjectReferenceError(
                 f"{path.name} is no image by its extension: --query takes an image "
                 f"({', '.join(IMAGE_SUFFIXES)}) or a folder of them."
             )
-    return read_exactly(files, form, model=denoiser.name, progress=progress)
+        for file in found:
+            files.setdefault(file.path.resolve(), file)
+    return read_exactly(
+        list(files.values()), form, model=f"the model {denoiser.name!r}", progress=progress
+    )
 
 
 def _ids(files: Sequence[FolderFile]) -> list[str]:
-    """An id for each file: its name, or more of its path where names are alike."""
+    """An id for each file: its name, or its path from where all are where names are alike."""
     names = [file.id for file in files]
     if len(set(names)) == len(names):
         return names
-    return [str(file.path) for file in files]
+    paths = [file.path.absolute() for file in files]
+    home = os.path.commonpath([path.parent for path in paths])
+    return [path.relative_to(home).as_posix() for path in paths]

@@ -15,7 +15,7 @@ from auditkit.errors import PoolError, UnreadableError
 from auditkit.pool import Positions
 from auditkit.preview import ImagePreview
 from auditkit.progress import SILENT, Progress
-from auditkit.sources.decoding import UNREADABLE_SHARE, Pixels, read_image
+from auditkit.sources.decoding import MAX_PIXELS, UNREADABLE_SHARE, Pixels, read_image
 from auditkit.sources.folders import FolderFile
 
 _KEPT = 2**30
@@ -127,6 +127,12 @@ def read_exactly(
             own = _as_pixels(image, form)
             if own.nbytes * len(files) <= _KEPT:
                 pixels.append(own)
+    if broken and not kept:
+        raise UnreadableError(
+            f"The image {broken[0]!r} cannot be read: it is damaged, of another format than its "
+            f"extension says, or of more than {MAX_PIXELS:,} pixels; give it as a PNG that opens "
+            "elsewhere."
+        )
     if len(broken) > UNREADABLE_SHARE * len(files):
         raise UnreadableError(
             f"{len(broken)} of {len(files)} images cannot be read ({broken[0]!r} is the first): at "

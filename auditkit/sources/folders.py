@@ -86,7 +86,7 @@ def list_images(root: Path, *, flat: bool = False) -> Listing:
         else:
             images.append(file)
     if not images:
-        raise _no_images(root, loose, others)
+        raise _no_images(root, loose, others, flat=flat)
     tops = {image.label for image in images} - {""}
     if (
         tops
@@ -123,14 +123,14 @@ def _file(path: Path, root: Path) -> FolderFile:
     return FolderFile(path, name, name.split("/")[0] if "/" in name else "")
 
 
-def _no_images(root: Path, loose: int, others: int) -> SubjectReferenceError:
+def _no_images(root: Path, loose: int, others: int, *, flat: bool) -> SubjectReferenceError:
     if loose:
         return SubjectReferenceError(
             f"{root} holds {loose} images and no class folders: put the images of each class into "
             "a folder named after it."
         )
     suffixes = ", ".join(IMAGE_SUFFIXES)
+    expected = "images, in folders or not" if flat else "a folder per class with images in it"
     return SubjectReferenceError(
-        f"{root} holds no images ({others} other files): expected a folder per class with images "
-        f"in it ({suffixes})."
+        f"{root} holds no images ({others} other files): expected {expected} ({suffixes})."
     )

@@ -129,7 +129,7 @@ def _loading(folder: Path, what: str) -> Iterator[None]:
             "Language models need the extra `text`: pip install 'auditkit-influence[text]'."
         ) from error
     try:
-        with _without_bars():
+        with without_bars():
             yield
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
@@ -149,7 +149,7 @@ def _model(folder: Path) -> tuple[nn.Module, Form, Callable[[], nn.Module]]:
 
 
 @contextmanager
-def _without_bars() -> Iterator[None]:
+def without_bars() -> Iterator[None]:
     """Within, transformers draws no progress bars of its own."""
     from transformers.utils import logging  # noqa: PLC0415 - as above
 
@@ -212,7 +212,7 @@ def _adapted(folder: Path) -> tuple[nn.Module, Form, Callable[[], nn.Module]]:
     settings.inference_mode = False
 
     def fresh() -> nn.Module:
-        with _without_bars():
+        with without_bars():
             return cast("nn.Module", peft.get_peft_model(_whole(base)[0], settings))
 
     return adapter, form, fresh

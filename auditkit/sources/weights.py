@@ -1,13 +1,25 @@
-"""Weights in the folder of a model: as safetensors, and nothing pickled."""
+"""Weights in the folder of a model: as safetensors, whole and sound, and nothing pickled."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from torch import nn
 
 from auditkit.errors import UnreadableError
 
 PICKLES = (".pkl", ".pickle", ".joblib", ".dill", ".pt", ".pth", ".bin", ".ckpt")
 """Extensions of files that are pickles or may hold one: loading them could run code."""
+
+
+UNSOUND = (
+    OSError, ValueError, TypeError, RuntimeError, ArithmeticError, LookupError, AttributeError,
+    ImportError, MemoryError, SafetensorError,
+)  # fmt: skip
+"""What the libraries raise on folders that do not hold what they say."""
 
 
 def check_safetensors(folder: Path, *, whole: Path | None = None) -> None:
@@ -24,8 +36,85 @@ def check_safetensors(folder: Path, *, whole: Path | None = None) -> None:
         return
     pickled = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in PICKLES)
     found = f"{pickled[0]}, a pickle that could run code" if pickled else "none"
-    where = folder.name if whole in (None, folder) else f"{folder.name} of {whole.name}"
     raise UnreadableError(
-        f"{where} holds no weights as safetensors (found {found}): save the model with "
-        "save_pretrained(..., safe_serialization=True)."
+        f"{_place(folder, whole)} holds no weights as safetensors (found {found}): save the model "
+        "with save_pretrained(..., safe_serialization=True)."
     )
+
+
+def check_undamaged(folder: Path, *, whole: Path | None = None) -> None:
+    """Refuse the folder of a model with a file of safetensors that is empty, cut off or none.
+
+    Args:
+        folder: that of the model.
+        whole: that of what the model is a part of, for the message; None where it is no part.
+
+    Raises:
+        UnreadableError: the first such file, with the reason.
+    """
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(path, "pt"):
+                continue
+        except (SafetensorError, OSError) as error:
+            size = path.stat().st_size if path.is_file() else 0
+            raise UnreadableError(
+                f"{path.name} in {_place(folder, whole)} is damaged ({size:,} bytes; {error}): "
+                "expected a whole file of safetensors; copy or save the model anew."
+            ) from error
+
+
+def settings_of(path: Path) -> Mapping[str, object]:
+    """The entries of a configuration file of diffusers or transformers.
+
+    Raises:
+        UnreadableError: there is none, or it is no JSON object.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeError, ValueError) as error:
+        reason = "is missing" if not path.exists() else f"cannot be read ({error})"
+        raise UnreadableError(
+            f"{path.name} of {path.parent.name} {reason}: expected what save_pretrained of "
+            "diffusers writes."
+        ) from error
+    if not isinstance(found, dict):
+        raise UnreadableError(f"{path.name} of {path.parent.name} is no configuration.")
+    return found
+
+
+def sound(model: nn.Module, missing: Iterable[str], place: Path, *, whole: Path) -> nn.Module:
+    """A model in evaluation mode, if all its weights were there and are numbers.
+
+    Raises:
+        UnreadableError: they were not.
+    """
+    names = sorted(missing)
+    if names:
+        raise UnreadableError(
+            f"The weights in {place.name} of {whole.name} are not whole: {len(names)} are missing, "
+            f"{names[0]} the first; save the model anew."
+        )
+    odd = [name for name, own in model.named_parameters() if not bool(own.isfinite().all())]
+    if odd:
+        raise UnreadableError(
+            f"The weights in {place.name} of {whole.name} hold NaN or infinite numbers, in "
+            f"{odd[0]} first: expected a model that was trained to the end; take an earlier "
+            "checkpoint, or train with a lower learning rate."
+        )
+    return model.eval()
+
+
+def broken(place: Path, whole: Path, error: Exception) -> UnreadableError:
+    """What to raise where a library could not load a part of a pipeline, with its reason."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    reason = " ".join(line.strip() for line in lines[: 2 if lines[0].endswith(":") else 1])
+    reason = reason.rstrip(".: ").replace(str(place), place.name)
+    return UnreadableError(
+        f"The {place.name} of {whole.name} cannot be loaded: {reason}; expected what "
+        "save_pretrained writes."
+    )
+
+
+def _place(folder: Path, whole: Path | None) -> str:
+    return folder.name if whole in (None, folder) else f"{folder.name} of {whole.name}"

@@ -26,6 +26,7 @@ class DiffusionSettings(Settings):
     draws: int = Field(
         default=0,
         ge=0,
+        le=10_000,
         description="Pairs of a timestep and a noise per image; 0 for as many as the variance of "
         "the scores asks for, 4 to 64.",
     )

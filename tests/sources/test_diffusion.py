@@ -110,7 +110,10 @@ def test_images_are_read_as_the_model_takes_them(grey: Path, tmp_path: Path) -> 
         subject.queries
     )
     assert scores.values.shape == (1, 3)
-    assert "3 images from train, 8 by 8 pixels, on which grey was trained" in subject.description[0]
+    assert (
+        "3 images from train, 8 by 8 pixels, on which the model 'grey' was trained"
+        in subject.description[0]
+    )
     assert subject.fresh is not None
     assert not torch.equal(next(subject.fresh().parameters()), next(iter(task.model.parameters())))
 
@@ -250,6 +253,23 @@ def _incomplete(folder: Path) -> None:
     save_file(weights, path)
 
 
+def _not_numbers(folder: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    path = folder / "unet/diffusion_pytorch_model.safetensors"
+    weights = load_file(path)
+    weights["conv_in.bias"][0] = float("nan")
+    save_file(weights, path)
+
+
+def _configured(file: str, **entries: object) -> Callable[[Path], None]:
+    def spoil(folder: Path) -> None:
+        path = folder / file
+        path.write_text(json.dumps(json.loads(path.read_text()) | entries))
+
+    return spoil
+
+
 def _other_kind(folder: Path) -> None:
     path = folder / "unet/config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"_class_name": "SomeTransformer"}))
@@ -266,7 +286,7 @@ def _other_kind(folder: Path) -> None:
         (_incomplete, UnreadableError, "not whole: 1 are missing, conv_in.weight"),
         (
             lambda folder: (folder / "unet/diffusion_pytorch_model.safetensors").write_text("no"),
-            UnreadableError, "unet of spoilt cannot be loaded",
+            UnreadableError, r"safetensors in unet of spoilt is damaged .2 bytes",
         ),
         (
             lambda folder: FlowMatchEulerDiscreteScheduler().save_pretrained(folder / "scheduler"),
@@ -275,6 +295,23 @@ def _other_kind(folder: Path) -> None:
         (
             lambda folder: shutil.rmtree(folder / "scheduler"),
             UnreadableError, "scheduler_config.json of spoilt is missing",
+        ),
+        (_not_numbers, UnreadableError, "hold NaN or infinite numbers, in conv_in.bias first"),
+        (
+            _configured("unet/config.json", sample_size="big"),
+            UnreadableError, "has 'big' for sample_size",
+        ),
+        (
+            _configured("unet/config.json", norm_num_groups=0),
+            UnreadableError, "The unet of spoilt cannot be loaded",
+        ),
+        (
+            _configured("scheduler/scheduler_config.json", beta_schedule="odd"),
+            UnreadableError, "The scheduler of spoilt cannot be loaded: odd is not implemented",
+        ),
+        (
+            _configured("scheduler/scheduler_config.json", num_train_timesteps=-5),
+            UnreadableError, "The scheduler of spoilt cannot be loaded",
         ),
         (_other_kind, TaskError, "a SomeTransformer: expected one of UNet2DModel"),
         (
@@ -298,15 +335,17 @@ def test_images_of_another_size_or_colour_are_refused(grey: Path, tmp_path: Path
     large = write_images(tmp_path / "large", ["g.png"], shape=(9, 8))
     colour = write_images(tmp_path / "colour", ["g.png"], shape=(8, 8, 3))
     with pytest.raises(
-        PoolError, match=r"'g\.png' is 8 by 9 pixels and grey makes images of 8 by 8"
+        PoolError, match=r"'g\.png' is 8 by 9 pixels and the model 'grey' makes images of 8 by 8"
     ):
         load(str(train), options(grey, large))
-    with pytest.raises(PoolError, match=r"'g\.png' is in colour and grey makes grey images"):
+    with pytest.raises(
+        PoolError, match=r"'g\.png' is in colour and the model 'grey' makes grey images"
+    ):
         load(str(train), options(grey, colour / "g.png"))
     with pytest.raises(PoolError, match="is in colour"):
         load(str(colour), options(grey, train))
     model = save_pipeline(tmp_path / "coloured", channels=3)
-    with pytest.raises(PoolError, match="is grey and coloured makes images in colour"):
+    with pytest.raises(PoolError, match="is grey and the model 'coloured' makes images in colour"):
         load(str(colour), options(model, train / "0.png"))
     subject = load(str(train), options(model, colour))
     assert "2 grey images are taken as colour images." in subject.description
@@ -330,8 +369,13 @@ def test_what_is_asked_for_must_be_there(grey: Path, tmp_path: Path) -> None:
             "no image by its ext",
         ),
         (tmp_path / "train.csv", options(grey, made), SubjectReferenceError, "is no folder"),
-        (train, options(grey, made, condition="cat"), SettingError, "grey knows no classes"),
-        (train, options(grey, made, prompt="a cat"), SettingError, "grey takes none"),
+        (
+            train,
+            options(grey, made, condition="cat"),
+            SettingError,
+            "the model 'grey' knows no classes",
+        ),
+        (train, options(grey, made, prompt="a cat"), SettingError, "the model 'grey' takes none"),
         (train, options(grey, made, label="kind"), SettingError, "--label was given"),
         (train, options(classed, made), LabelError, "'0.png' of train is in no class folder"),
     ]
@@ -358,6 +402,37 @@ def test_broken_images_are_skipped_and_too_many_refused(grey: Path, tmp_path: Pa
         (train / f"{place:02}.png").write_bytes(b"broken")
     with pytest.raises(UnreadableError, match="5 of 20 images cannot be read"):
         load(str(train), options(grey, train / "00.png"))
+
+
+def test_a_short_schedule_is_taken_whole(tmp_path: Path) -> None:
+    DDPMPipeline(unet(), DDPMScheduler(num_train_timesteps=8)).save_pretrained(tmp_path / "model")
+    train = write_images(tmp_path / "train", ["0.png", "1.png"])
+    task = load(str(train), options(tmp_path / "model", train / "0.png")).required_task()
+    assert isinstance(task, DiffusionTask)
+    assert (len(task.schedule), task.timesteps) == (8, 8)
+
+
+def test_class_folders_with_numbers_beyond_the_classes_are_refused(tmp_path: Path) -> None:
+    model = save_pipeline(tmp_path / "model", classes=5)
+    train = write_images(tmp_path / "train", ["1/0.png", "7/0.png"])
+    with pytest.raises(LabelError, match="numbers up to 7 and the model knows 5 classes, 0 to 4"):
+        load(str(train), options(model, train / "1/0.png"))
+
+
+def test_a_generated_image_is_asked_about_once_and_named_by_its_place(
+    grey: Path, tmp_path: Path
+) -> None:
+    train = write_images(tmp_path / "train", ["0.png", "1.png"])
+    made = write_images(tmp_path / "made", ["a/0.png", "b/0.png"])
+    subject = load(str(train), options(grey, made, made / "a" / "0.png"))
+    assert subject.queries is not None
+    assert subject.queries.ids == ("a/0.png", "b/0.png")
+    subject = load(str(train), options(grey, made / "a/0.png", made / "b"))
+    assert subject.queries is not None
+    assert subject.queries.ids == ("a/0.png", "b/0.png")
+    (made / "broken.png").write_bytes(b"no")
+    with pytest.raises(UnreadableError, match=r"The image 'broken\.png' cannot be read: it is"):
+        load(str(train), options(grey, made / "broken.png"))
 
 
 def test_other_pipelines_of_diffusers_are_read_alike(tmp_path: Path) -> None:

@@ -4,9 +4,11 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from auditkit.errors import UnreadableError
-from auditkit.sources.weights import PICKLES, check_safetensors
+from auditkit.sources.weights import PICKLES, check_safetensors, check_undamaged
 
 
 def test_a_folder_with_safetensors_is_taken_whatever_else_it_holds(tmp_path: Path) -> None:
@@ -33,3 +35,14 @@ def test_an_empty_folder_is_the_whole_or_a_part(tmp_path: Path) -> None:
     for whole in (None, folder):
         with pytest.raises(UnreadableError, match=r"^model holds no weights .*\(found none\)"):
             check_safetensors(folder, whole=whole)
+
+
+@pytest.mark.parametrize("content", [b"", b"no", b"\xff" * 7 + b"\x7f{"])
+def test_damaged_files_are_named_with_their_size(tmp_path: Path, content: bytes) -> None:
+    save_file({"a": torch.zeros(2)}, tmp_path / "a.safetensors")
+    check_undamaged(tmp_path)
+    (tmp_path / "b.safetensors").write_bytes(content)
+    with pytest.raises(
+        UnreadableError, match=rf"^b.safetensors in .* is damaged .{len(content)} bytes"
+    ):
+        check_undamaged(tmp_path)
