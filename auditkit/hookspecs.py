@@ -53,6 +53,7 @@ class SourceOptions:
         checkpoint: the local folder of a language model that was trained on the subject's texts,
             or of a diffusion model that was trained on its images.
         base: the local folder of the model whose weights that training began from.
+        language: whether the audit takes language models, so that their folder can be asked for.
         diffusion: whether that is a diffusion model.
         generated: images that it made, or folders of them.
         condition: the class that it was told for these.
@@ -73,6 +74,7 @@ class SourceOptions:
     model: bool = True
     unlabelled: bool = False
     checkpoint: Path | None = None
+    language: bool = False
     base: Path | None = None
     diffusion: bool = False
     generated: tuple[Path, ...] = ()

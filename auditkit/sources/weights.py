@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from auditkit.errors import UnreadableError
+
+if TYPE_CHECKING:
+    from torch import nn
 
 PICKLES = (".pkl", ".pickle", ".joblib", ".dill", ".pt", ".pth", ".bin", ".ckpt")
 """Extensions of files that are pickles or may hold one: loading them could run code."""
@@ -29,3 +33,26 @@ def check_safetensors(folder: Path, *, whole: Path | None = None) -> None:
         f"{where} holds no weights as safetensors (found {found}): save the model with "
         "save_pretrained(..., safe_serialization=True)."
     )
+
+
+def check_finite(model: nn.Module, folder: Path) -> None:
+    """Refuse weights that are no numbers: every loss under them is none either.
+
+    Raises:
+        UnreadableError: a weight is NaN or infinite; the message names it.
+    """
+    for name, weight in model.named_parameters():
+        if not bool(weight.detach().isfinite().all()):
+            raise UnreadableError(
+                f"The weight {name!r} of the model in {folder.name} is NaN or infinite: its "
+                "training failed or its file is damaged; give weights from before that."
+            )
+
+
+def unreadable() -> tuple[type[Exception], ...]:
+    """What reading a damaged file of safetensors raises; nothing where safetensors is missing."""
+    try:
+        from safetensors import SafetensorError  # noqa: PLC0415 - an extra
+    except ImportError:
+        return ()
+    return (SafetensorError,)

@@ -67,7 +67,7 @@ def _sentences(result: AuditResult, falls_: pl.DataFrame) -> list[str]:
             f"Leaving out the proponents hurts it more than leaving out {_called(name)} in {wins} "
             f"of {seeds} trainings."
         )
-    return [*said, *_doubts(result)]
+    return [*_doubts(result), *said]
 
 
 def _moves(fall: float) -> str:
@@ -89,8 +89,8 @@ def _doubts(result: AuditResult) -> list[str]:
     return [
         f"Trained again with everything, the model gives the behaviour a typical probability of "
         f"{np.exp(now):.2g}, the audited model {np.exp(logs):.2g}: it is trained less or otherwise "
-        "than that one was, so this says little; give --confirm-epochs, --base, or the model's own "
-        "recipe in Python."
+        "than that one was, so what follows says little; give --confirm-epochs and --confirm-rate, "
+        "--base if it was fine-tuned, or the model's own recipe in Python."
     ]
 
 
