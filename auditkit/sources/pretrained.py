@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 from auditkit.errors import LabelError, SubjectReferenceError, UnreadableError, UsageError
-from auditkit.sources.weights import check_finite, check_safetensors, unreadable
+from auditkit.sources.weights import check_finite, check_safetensors, damaged
 from auditkit.tasks.language_model import Form
 
 if TYPE_CHECKING:
@@ -89,13 +89,14 @@ def load_model(folder: Path) -> Loaded:
             "Language models need the extra `text`: pip install 'auditkit-influence[text]'."
         ) from error
     _check_tokenizer(folder)
+    failures = (*damaged(), OSError, ValueError, KeyError, ImportError, RuntimeError)
     try:
         with _without_bars():
             tokenizer = transformers.AutoTokenizer.from_pretrained(
                 folder, local_files_only=True, trust_remote_code=False
             )
             model, form, fresh = _adapted(folder) if adapted else _whole(folder)
-    except (*unreadable(), OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+    except failures as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         raise UnreadableError(
             f"The language model in {folder.name} cannot be loaded: {reason}; expected what "

@@ -49,7 +49,7 @@ def check_finite(model: nn.Module, folder: Path) -> None:
             )
 
 
-def unreadable() -> tuple[type[Exception], ...]:
+def damaged() -> tuple[type[Exception], ...]:
     """What reading a damaged file of safetensors raises; nothing where safetensors is missing."""
     try:
         from safetensors import SafetensorError  # noqa: PLC0415 - an extra
