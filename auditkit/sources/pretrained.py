@@ -89,7 +89,9 @@ def load_model(folder: Path) -> Loaded:
             "Language models need the extra `text`: pip install 'auditkit-influence[text]'."
         ) from error
     _check_tokenizer(folder)
-    failures = (*damaged(), OSError, ValueError, KeyError, ImportError, RuntimeError)
+    failures: tuple[type[Exception], ...] = (
+        *damaged(), OSError, ValueError, KeyError, ImportError, RuntimeError,
+    )  # fmt: skip
     try:
         with _without_bars():
             tokenizer = transformers.AutoTokenizer.from_pretrained(
