@@ -55,7 +55,7 @@ def _sentences(result: AuditResult, falls_: pl.DataFrame) -> list[str]:
         f"The model was trained again {seeds} time{'s' if seeds > 1 else ''} each with everything "
         f"and without {size:,} training examples: the first proponents, as many at random, and "
         "what retrieval finds first. Without the proponents, the behaviour's log probability "
-        f"{_moves(own)} on average, to {np.exp(-own):.0%} of the probability it has with "
+        f"{_moves(own)} on average, to {_share(own)} of the probability it has with "
         "everything; "
         + "; ".join(f"without {_called(name)} it {_moves(value)}" for name, value in others.items())
         + "."
@@ -72,6 +72,11 @@ def _sentences(result: AuditResult, falls_: pl.DataFrame) -> list[str]:
 
 def _moves(fall: float) -> str:
     return f"{'falls' if fall >= 0 else 'rises'} by {abs(fall):.2f} nats"
+
+
+def _share(fall: float) -> str:
+    share = float(np.exp(-fall))
+    return "less than 1%" if share < 0.005 else f"{share:.0%}"
 
 
 def _called(name: str) -> str:
