@@ -54,6 +54,7 @@ class SourceOptions:
             or of a diffusion model that was trained on its images.
         base: the local folder of the model whose weights that training began from.
         kept: local folders of the same model as it was at other times of its training.
+        language: whether the audit takes language models, so that their folder can be asked for.
         diffusion: whether that is a diffusion model.
         generated: images that it made, or folders of them.
         condition: the class that it was told for these.
@@ -74,6 +75,7 @@ class SourceOptions:
     model: bool = True
     unlabelled: bool = False
     checkpoint: Path | None = None
+    language: bool = False
     base: Path | None = None
     kept: tuple[Path, ...] = ()
     diffusion: bool = False

@@ -39,6 +39,14 @@ class RowDataset(Protocol):
         """The examples at `positions`: one stacked array per field, first axis [batch]."""
 
 
+@runtime_checkable
+class SelectableDataset(Protocol):
+    """A data set that makes a smaller one of its own kind, so that what it knows is not lost."""
+
+    def selected(self, positions: Positions) -> SizedDataset:
+        """A data set of the examples at `positions`, in that order."""
+
+
 class Pool:
     """Examples, one unique string id each, and optionally a frame of metadata beside them.
 
@@ -134,8 +142,11 @@ class Pool:
     def subset(self, positions: Sequence[int] | Positions) -> Pool:
         """The examples at `positions`, under the ids, metadata and previews they have here."""
         places = np.asarray(positions, dtype=np.int64)
+        dataset = self.dataset
         return Pool(
-            _View(self.dataset, places),
+            dataset.selected(places)
+            if isinstance(dataset, SelectableDataset)
+            else _View(dataset, places),
             ids=[self.ids[place] for place in places],
             metadata=self.metadata[places],
             preview=lambda position: self.preview(int(places[position])),

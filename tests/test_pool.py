@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 import torch
 
-from auditkit import ImagePreview, Pool, TextPreview
+from auditkit import Answers, Documents, ImagePreview, Pool, TextPreview
 from auditkit.errors import PoolError
 from auditkit.pool import RowDataset
 
@@ -60,6 +60,22 @@ def test_a_subset_of_a_plain_data_set_has_no_rows() -> None:
     part = Pool([("a", 0), ("b", 1)]).subset([1])
     assert not isinstance(part.dataset, RowDataset)
     assert part[0] == ("b", 1)
+
+
+def test_a_subset_of_texts_is_one_of_texts_and_keeps_what_it_knows() -> None:
+    documents = Documents(
+        [[1, 2, 3], [4, 5], [6, 7, 8, 9]], prompts=[1, 0, 2], pad=3, wholes=["a", "a", "b"]
+    )
+    part = Pool(documents).subset([2, 0]).subset([1, 0]).dataset
+    assert isinstance(part, Documents)
+    assert [own.tolist() for own in part.tokens] == [[1, 2, 3], [6, 7, 8, 9]]
+    assert (part.prompts, part.wholes, part.pad) == ([1, 2], ("a", "b"), 3)
+    assert np.array_equal(part.rows(np.array([1]))[1], documents.rows(np.array([2]))[1])
+    assert len(documents) == 3
+    answers = Pool(Answers([[1], [2]], [[3, 4], [5]])).subset([1]).dataset
+    assert isinstance(answers, Answers)
+    assert answers.inputs[0].tolist() == [2]
+    assert [own.tolist() for own in answers.answers] == [[5]]
 
 
 def test_positions_are_found_by_id() -> None:

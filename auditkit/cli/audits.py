@@ -122,6 +122,7 @@ def _run(ctx: click.Context, audit: AuditClass, values: Mapping[str, object]) ->
             _source_options(values, options, progress),
             unlabelled=audit.requirements.labels == "optional",
             diffusion=audit.requirements.diffusion,
+            language=audit.requirements.language,
         )
         subject = registry.load_subject(str(values["subject"]), source)
     run = run_audit(

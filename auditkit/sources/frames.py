@@ -57,7 +57,7 @@ def _read(path: Path, verbatim: Sequence[str]) -> pl.DataFrame:
     if kind == "parquet":
         return pl.read_parquet(path)
     if kind == "ndjson":
-        return pl.read_ndjson(path, infer_schema_length=None)
+        return _read_ndjson(path)
     split = separator(path)
     header = pl.read_csv(path, separator=split, n_rows=0, infer_schema=False).columns
     return pl.read_csv(
@@ -68,6 +68,32 @@ def _read(path: Path, verbatim: Sequence[str]) -> pl.DataFrame:
         null_values=list(MISSING),
         schema_overrides={name: pl.String() for name in verbatim if name in header},
     )
+
+
+def _read_ndjson(path: Path) -> pl.DataFrame:
+    """A JSON object a line; a file without a line has no rows."""
+    try:
+        return pl.read_ndjson(path, infer_schema_length=None)
+    except pl.exceptions.PolarsError as error:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+        if not any(line.strip() for line in lines):
+            return pl.DataFrame()
+        for number, line in enumerate(lines, start=1):
+            wrong = _no_object(line)
+            if wrong:
+                raise pl.exceptions.ComputeError(f"line {number} {wrong}") from error
+        raise
+
+
+def _no_object(line: str) -> str:
+    """Why a line that is not empty is no JSON object, in words; nothing where it is one."""
+    if not line.strip():
+        return ""
+    try:
+        found: object = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        return f"is no JSON ({error})"
+    return "" if isinstance(found, dict) else f"is a JSON {type(found).__name__}, not an object"
 
 
 def separator(path: Path) -> str:

@@ -57,9 +57,15 @@ def read_labelled(path: Path, options: SourceOptions) -> LabelledTable:
     frame = read_frame(path, verbatim=[options.id])
     if options.label is None:
         shown = ", ".join(frame.columns[:20]) + (", ..." if frame.width > 20 else "")
+        written = options.language and options.text is not None
         raise SettingError(
             f"Which column of {path.name} holds the labels? Name it with --label COLUMN; there "
             f"are {shown}."
+            + (
+                " If a language model was trained on the texts, give --model DIR."
+                if written
+                else ""
+            )
         )
     for name, role in ((options.text, "free text"), *((name, "--drop") for name in options.drop)):
         if name is not None:

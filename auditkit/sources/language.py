@@ -34,6 +34,7 @@ def load_language(path: Path, options: SourceOptions) -> Subject:
     Raises:
         SettingError: no text column was named, or none of answers where the model answers.
         ColumnError: no such column, or one without any text.
+        PoolError: no text of two tokens or more.
         UnreadableError: the folder holds no model that can be loaded safely.
         LabelError: the tokenizer knows more tokens than the model.
         TaskError: the base model or a checkpoint is of another shape.
@@ -160,6 +161,12 @@ def _pool(table: Texts, loaded: Loaded) -> tuple[Pool, list[str]]:
 def _continued(table: Texts, loaded: Loaded) -> tuple[Pool, list[str]]:
     """Texts in windows, each an example, and what was cut, in words."""
     rows = windows(table.texts, loaded)
+    used = len({row.place for row in rows})
+    if not used:
+        raise PoolError(
+            f"The texts of {table.name} are of one token each at most: expected texts of two and "
+            "more, one to predict from the other."
+        )
     train = Pool(
         Documents(
             [row.tokens for row in rows],
@@ -171,12 +178,15 @@ def _continued(table: Texts, loaded: Loaded) -> tuple[Pool, list[str]]:
         preview=lambda position: TextPreview(rows[position].text),
         contents=(table.text,),
     )
-    if len(rows) == len(table.texts):
-        return train, []
-    return train, [
-        f"Texts of {table.name} longer than the model's {loaded.context:,} tokens are cut: "
-        f"{len(rows):,} windows."
-    ]
+    said, short = [], len(table.texts) - used
+    if len(rows) > used:
+        said.append(
+            f"Texts of {table.name} longer than the model's {loaded.context:,} tokens are cut: "
+            f"{len(rows):,} windows."
+        )
+    if short:
+        said.append(f"Left out: {short:,} rows of {table.name} with a text of one token at most.")
+    return train, said
 
 
 def _answers(table: Texts, loaded: Loaded) -> tuple[Pool, list[str]]:
@@ -240,17 +250,11 @@ class Window:
 def windows(texts: Sequence[str], loaded: Loaded) -> list[Window]:
     """Each text as token ids, in parts that fit into the model's context.
 
-    Raises:
-        PoolError: a text of fewer than two tokens.
+    A text of fewer than two tokens has none: there is nothing to predict.
     """
     found = []
     for place, text in enumerate(texts):
         tokens = loaded.tokenizer.encode(text)
-        if len(tokens) < 2:
-            raise PoolError(
-                f"The text {text[:40]!r} is {len(tokens)} tokens long: at least two are needed, "
-                "one to predict from the other; leave it out."
-            )
         starts = range(0, max(len(tokens) - 1, 1), loaded.context)
         parts = [tokens[start : start + loaded.context] for start in starts]
         parts = [part for part in parts if len(part) > 1]

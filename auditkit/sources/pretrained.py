@@ -7,18 +7,22 @@ Nothing is downloaded, no code in the folder is run, and pickled weights are ref
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 from auditkit.errors import LabelError, SubjectReferenceError, UnreadableError, UsageError
-from auditkit.sources.weights import check_safetensors
+from auditkit.sources.weights import UNSOUND, check_finite, check_safetensors, check_undamaged
 from auditkit.tasks.language_model import Form
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+_TOKENIZERS = ("tokenizer*", "*.model", "vocab*", "*.tiktoken", "tekken.json")
+"""Names of files that tokenizers are saved in."""
 
 _LONGEST = 1_024
 """The context of a model whose configuration does not say, in tokens."""
@@ -71,6 +75,7 @@ def load_model(folder: Path) -> Loaded:
         UsageError: transformers, or for an adapter peft, is not installed.
     """
     folder = _checked(folder)
+    _check_tokenizer(folder)
     with _loading(folder, "of the model and of its tokenizer"):
         import transformers  # noqa: PLC0415 - an extra, and heavy
 
@@ -78,6 +83,8 @@ def load_model(folder: Path) -> Loaded:
             folder, local_files_only=True, trust_remote_code=False
         )
         model, form, fresh = _model(folder)
+    if form == "causal":
+        _check_causal(model, folder)
     known = int(model.get_input_embeddings().weight.shape[0])  # type: ignore[operator]
     if len(tokenizer) > known:
         raise LabelError(
@@ -116,6 +123,7 @@ def _checked(folder: Path) -> Path:
         )
     folder = folder.resolve()
     check_safetensors(folder)
+    check_undamaged(folder)
     return folder
 
 
@@ -131,7 +139,7 @@ def _loading(folder: Path, what: str) -> Iterator[None]:
     try:
         with without_bars():
             yield
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+    except UNSOUND as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         raise UnreadableError(
             f"The language model in {folder.name} cannot be loaded: {reason}; expected what "
@@ -145,19 +153,32 @@ def _is_adapter(folder: Path) -> bool:
 
 def _model(folder: Path) -> tuple[nn.Module, Form, Callable[[], nn.Module]]:
     """The model in a folder, its form, and what gives it as it was before training."""
-    return _adapted(folder) if _is_adapter(folder) else _whole(folder)
+    found = _adapted(folder) if _is_adapter(folder) else _whole(folder)
+    check_finite(found[0], folder.name)
+    return found
+
+
+def _check_tokenizer(folder: Path) -> None:
+    """Refuse a folder without a tokenizer, of which transformers would make an empty one."""
+    if not any(any(folder.glob(pattern)) for pattern in _TOKENIZERS):
+        raise UnreadableError(
+            f"{folder.name} holds no tokenizer: expected tokenizer.json or the like; save the one "
+            "the model was trained with by tokenizer.save_pretrained(...) into the same folder."
+        )
 
 
 @contextmanager
 def without_bars() -> Iterator[None]:
-    """Within, transformers draws no progress bars of its own."""
+    """Within, transformers draws no progress bars and no tables of its own."""
     from transformers.utils import logging  # noqa: PLC0415 - as above
 
-    were_on = logging.is_progress_bar_enabled()
+    were_on, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
+    logging.set_verbosity_error()  # what it would say of weights is checked here
     try:
         yield
     finally:
+        logging.set_verbosity(level)
         if were_on:
             logging.enable_progress_bar()
 
@@ -171,8 +192,16 @@ def _whole(folder: Path) -> tuple[nn.Module, Form, Callable[[], nn.Module]]:
     )
     answers = bool(config.is_encoder_decoder)
     kind = transformers.AutoModelForSeq2SeqLM if answers else transformers.AutoModelForCausalLM
-    model = kind.from_pretrained(
-        folder, local_files_only=True, trust_remote_code=False, use_safetensors=True
+    model, found = kind.from_pretrained(
+        folder,
+        local_files_only=True,
+        trust_remote_code=False,
+        use_safetensors=True,
+        ignore_mismatched_sizes=True,  # said below, in a sentence
+        output_loading_info=True,
+    )
+    _check_complete(
+        found["missing_keys"], found["mismatched_keys"], folder=folder, kind=type(model).__name__
     )
     model.config.use_cache = False
 
@@ -182,6 +211,49 @@ def _whole(folder: Path) -> tuple[nn.Module, Form, Callable[[], nn.Module]]:
         return _in_single(made)
 
     return _in_single(model), "seq2seq" if answers else "causal", fresh
+
+
+def _check_complete(
+    missing: Iterable[str],
+    mismatched: Iterable[tuple[str, Sequence[int], Sequence[int]]],
+    *,
+    folder: Path,
+    kind: str,
+) -> None:
+    """Refuse weights of which some would be random numbers.
+
+    Raises:
+        UnreadableError: a weight is missing, or of another shape.
+    """
+    for name, here, there in mismatched:
+        raise UnreadableError(
+            f"The weight {name!r} in {folder.name} has shape {list(here)}, and its config.json "
+            f"says {list(there)}: they do not belong together; save the model again."
+        )
+    for name in sorted(missing):
+        raise UnreadableError(
+            f"{folder.name} holds no weight {name!r}, which a {kind} has: the file is not whole, "
+            "or the model is none that writes texts; give the folder of a causal or "
+            "sequence-to-sequence language model with all its weights."
+        )
+
+
+def _check_causal(model: nn.Module, folder: Path) -> None:
+    """Refuse a model that sees the token it is to predict, such as one of masked words.
+
+    Raises:
+        UnreadableError: scores for a token depend on a later one.
+    """
+    import torch  # noqa: PLC0415 - as above
+
+    with torch.no_grad():
+        one, other = model(input_ids=torch.tensor([[0, 0, 0], [0, 0, 1]])).logits[:, :2].float()
+    if not torch.allclose(one, other, rtol=0, atol=1e-5 * float(one.abs().max())):
+        raise UnreadableError(
+            f"The model in {folder.name} ({type(model).__name__}) sees the tokens it is to "
+            "predict, as one of masked words does: give a model that writes from left to right, or "
+            "a sequence-to-sequence model."
+        )
 
 
 def _in_single(model: nn.Module) -> nn.Module:
@@ -206,9 +278,12 @@ def _adapted(folder: Path) -> tuple[nn.Module, Form, Callable[[], nn.Module]]:
         raise OSError(f"the base model {str(base)!r} of the adapter is no local folder")
     check_safetensors(base)
     model, form, _ = _whole(base)
-    adapter = peft.PeftModel.from_pretrained(
-        model, folder, is_trainable=True, local_files_only=True, use_safetensors=True
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Found missing adapter keys")  # said below
+        adapter = peft.PeftModel.from_pretrained(
+            model, folder, is_trainable=True, local_files_only=True, use_safetensors=True
+        )
+    _check_adapter(peft.get_peft_model_state_dict(adapter), folder)
     settings.inference_mode = False
 
     def fresh() -> nn.Module:
@@ -216,6 +291,26 @@ def _adapted(folder: Path) -> tuple[nn.Module, Form, Callable[[], nn.Module]]:
             return cast("nn.Module", peft.get_peft_model(_whole(base)[0], settings))
 
     return adapter, form, fresh
+
+
+def _check_adapter(own: Iterable[str], folder: Path) -> None:
+    """Refuse an adapter of which some weights would be as new.
+
+    Raises:
+        UnreadableError: a weight is missing.
+    """
+    import safetensors  # noqa: PLC0415 - comes with peft
+
+    held: set[str] = set()
+    for path in folder.glob("*.safetensors"):
+        with safetensors.safe_open(path, "pt") as file:
+            held.update(file.keys())
+    missing = sorted(set(own) - held)
+    if missing:
+        raise UnreadableError(
+            f"{folder.name} holds no weight {missing[0]!r} of its adapter: the file is not whole, "
+            "or another adapter's; save the adapter again."
+        )
 
 
 def _context(model: nn.Module) -> int:

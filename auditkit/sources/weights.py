@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError, safe_open
-from torch import nn
 
 from auditkit.errors import UnreadableError
+
+if TYPE_CHECKING:
+    from torch import nn
 
 PICKLES = (".pkl", ".pickle", ".joblib", ".dill", ".pt", ".pth", ".bin", ".ckpt")
 """Extensions of files that are pickles or may hold one: loading them could run code."""
@@ -95,14 +98,27 @@ def sound(model: nn.Module, missing: Iterable[str], place: Path, *, whole: Path)
             f"The weights in {place.name} of {whole.name} are not whole: {len(names)} are missing, "
             f"{names[0]} the first; save the model anew."
         )
-    odd = [name for name, own in model.named_parameters() if not bool(own.isfinite().all())]
-    if odd:
-        raise UnreadableError(
-            f"The weights in {place.name} of {whole.name} hold NaN or infinite numbers, in "
-            f"{odd[0]} first: expected a model that was trained to the end; take an earlier "
-            "checkpoint, or train with a lower learning rate."
-        )
+    check_finite(model, f"{place.name} of {whole.name}")
     return model.eval()
+
+
+def check_finite(model: nn.Module, place: str) -> None:
+    """Refuse weights that are no numbers: every loss under them is none either.
+
+    Args:
+        model: with its weights.
+        place: where they come from, for the message.
+
+    Raises:
+        UnreadableError: a weight is NaN or infinite; the message names it.
+    """
+    for name, weight in model.named_parameters():
+        if not bool(weight.detach().isfinite().all()):
+            raise UnreadableError(
+                f"The weights in {place} hold NaN or infinite numbers, in {name} first: expected a "
+                "model that was trained to the end; take an earlier checkpoint, or train with a "
+                "lower learning rate."
+            )
 
 
 def broken(place: Path, whole: Path, error: Exception) -> UnreadableError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import numpy as np
@@ -70,6 +71,15 @@ class Documents:
             labels[row, prompt : len(own)] = own[prompt:]
         return tokens, labels
 
+    def selected(self, positions: Positions) -> Documents:
+        """The documents at `positions`, as documents, in that order."""
+        places, found = [int(position) for position in positions], copy.copy(self)
+        found.tokens = [self.tokens[place] for place in places]
+        found.prompts = [self.prompts[place] for place in places]
+        if self.wholes is not None:
+            found.wholes = tuple(self.wholes[place] for place in places)
+        return found
+
     def counted(self, position: int) -> range:
         """Which tokens of a document are predicted, in order: those that changes are told of."""
         return range(max(self.prompts[position], 1), len(self.tokens[position]))
@@ -125,6 +135,13 @@ class Answers:
         tokens = _padded([self.inputs[place] for place in chosen], self.pad)
         mask = _padded([np.ones_like(self.inputs[place]) for place in chosen], 0)
         return tokens, mask, _padded([self.answers[place] for place in chosen], NOT_COUNTED)
+
+    def selected(self, positions: Positions) -> Answers:
+        """The examples at `positions`, as answers, in that order."""
+        places, found = [int(position) for position in positions], copy.copy(self)
+        found.inputs = [self.inputs[place] for place in places]
+        found.answers = [self.answers[place] for place in places]
+        return found
 
     def counted(self, position: int) -> range:
         """Which tokens of an answer are predicted, in order: all of them."""

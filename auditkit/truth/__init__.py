@@ -16,11 +16,12 @@ one, and none that is there is done again.
 from auditkit.truth.calibration import Calibration, Cell, Scorer, calibrate
 from auditkit.truth.prediction import LDS, ceiling, lds
 from auditkit.truth.removal import Removals, group_influence, leave_one_out
-from auditkit.truth.retraining import Retraining, retrain
+from auditkit.truth.retraining import MOST_EPOCHS, Retraining, epochs_needed, retrain
 from auditkit.truth.subsets import Halves, half_subsets
 
 __all__ = [
     "LDS",
+    "MOST_EPOCHS",
     "Calibration",
     "Cell",
     "Halves",
@@ -29,6 +30,7 @@ __all__ = [
     "Scorer",
     "calibrate",
     "ceiling",
+    "epochs_needed",
     "group_influence",
     "half_subsets",
     "lds",

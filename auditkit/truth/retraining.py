@@ -8,14 +8,21 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
+from auditkit.batches import every
 from auditkit.engine.restore import fresh_copy, private_copy
 from auditkit.engine.sides import Measure
 from auditkit.errors import PoolError, SettingError, TaskError
 from auditkit.gradients import differentiable
 from auditkit.pool import Pool, Positions
-from auditkit.seeds import seeded
+from auditkit.progress import SILENT, Progress
+from auditkit.seeds import seeded, stream
 from auditkit.subject import Recipe, Subject, Task
-from auditkit.training import epochs, with_learning_rate
+from auditkit.training import epochs, evaluate, with_learning_rate
+
+MOST_EPOCHS = 64
+"""After so many epochs, `epochs_needed` gives up."""
+
+_JUDGED = 1_024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +151,60 @@ def trained(retraining: Retraining, leg: Leg) -> nn.Module:
         for _ in passes:
             pass
     return model.eval()
+
+
+def epochs_needed(
+    retraining: Retraining, *, most: int = MOST_EPOCHS, progress: Progress = SILENT
+) -> int | None:
+    """How many epochs make a new model as good as the task's on training examples.
+
+    A model is trained anew, with a constant learning rate, until its mean loss on up to 1,024
+    training examples is at most a tenth and a hundredth of a nat above that of the task's model.
+
+    Args:
+        retraining: what is trained and how; its recipe's `epochs` is not read.
+        most: after so many it is given up.
+        progress: is told of every epoch.
+
+    Returns:
+        The number of epochs; None where `most` are not enough.
+
+    Raises:
+        NonFiniteLossError: the loss became NaN or infinite; the message names an example.
+        TaskError: the model cannot be initialized anew.
+    """
+    retraining = with_rate(retraining)
+    task, train, device = retraining.task, retraining.train, torch.device(retraining.device)
+    judged = stream(retraining.seed, "epochs needed").permutation(every(train))[:_JUDGED]
+
+    def loss(model: nn.Module) -> float:
+        return evaluate(
+            model,
+            task,
+            train,
+            positions=judged,
+            batch_size=retraining.recipe.batch_size,
+            device=device,
+        )[0]
+
+    with seeded(retraining.seed, "epochs needed"), differentiable():
+        wanted = loss(private_copy(task.model, device)) * 1.1 + 0.01
+        model = initialized(retraining)
+        passes = epochs(
+            model,
+            task,
+            train,
+            replace(retraining.recipe, schedule="constant"),
+            count=most,
+            seed=retraining.seed,
+            device=device,
+        )
+        with progress.step("training until as good", most) as step:
+            for epoch in passes:
+                step.advance()
+                if loss(model) <= wanted:
+                    return epoch.number
+    return None
 
 
 def with_rate(retraining: Retraining) -> Retraining:

@@ -61,6 +61,35 @@ class Order:
     barred: npt.NDArray[np.bool_]
 
 
+def check(context: Context, asked: Asked, whole: Examples, itself: npt.NDArray[np.bool_]) -> None:
+    """Refuse at once what would be refused after all has been traced.
+
+    Raises:
+        SettingError: too few training examples to leave so many of a behaviour out.
+    """
+    if context.settings.confirm:
+        _check(context, asked, whole, itself, size=context.settings.confirm_count)
+
+
+def _check(
+    context: Context,
+    asked: Asked,
+    whole: Examples,
+    barred: npt.NDArray[np.bool_],
+    *,
+    size: int,
+) -> npt.NDArray[np.int64]:
+    """The examples that may be left out, if they are twice as many as are to be."""
+    count, free = context.settings.confirm_count, np.flatnonzero(~barred.any(axis=0))
+    if 2 * size > len(free):
+        raise SettingError(
+            f"--confirm is to leave {size:,} of {len(whole):,} training examples out "
+            f"({count} for each of {len(asked.behaviours)} behaviours), more than half: give a "
+            "lower --confirm-count, or fewer queries."
+        )
+    return free
+
+
 def confirm(context: Context, asked: Asked, order: Order, whole: Examples) -> pl.DataFrame:
     """Train with everything and without each set, and measure the behaviours.
 
@@ -78,19 +107,14 @@ def confirm(context: Context, asked: Asked, order: Order, whole: Examples) -> pl
     settings = context.settings
     chosen = sets(order, count=settings.confirm_count)
     size = len(chosen[PROPONENTS])
-    free = np.flatnonzero(~order.barred.any(axis=0))
-    if 2 * size > len(free):
-        raise SettingError(
-            f"--confirm is to leave {size:,} of {len(whole):,} training examples out "
-            f"({settings.confirm_count} for each of {len(asked.behaviours)} behaviours), more than "
-            "half: give a lower --confirm-count, or fewer queries."
-        )
+    free = _check(context, asked, whole, order.barred, size=size)
     retraining, rows = _retraining(context, asked), []
     folder, seeds = context.work() / "confirm", range(settings.confirm_seeds)
     kinds = len(chosen) + 2
     context.say(
         f"Training {kinds * len(seeds)} times: with everything and without {kinds - 1} sets of "
-        f"{size:,} training examples, {len(seeds)} times each."
+        f"{size:,} training examples, {len(seeds)} times each, {retraining.recipe.epochs} epochs a "
+        "time."
     )
     with context.progress.step("training without examples", len(seeds)) as step:
         for place in seeds:
@@ -150,7 +174,7 @@ def _retraining(context: Context, asked: Asked) -> truth.Retraining:
         recipe = replace(recipe, epochs=settings.confirm_epochs)
     if settings.confirm_rate is not None:
         recipe = replace(recipe, learning_rate=settings.confirm_rate)
-    return replace(
+    retraining = replace(
         truth.Retraining.of(subject),
         queries=asked.pool,
         recipe=recipe,
@@ -158,6 +182,32 @@ def _retraining(context: Context, asked: Asked) -> truth.Retraining:
         device=context.device,
         measure="auto" if subject.required_task().measure_name in _LOGS else "loss",
     )
+    unknown = subject.recipe.learning_rate is None and not callable(recipe.optimizer)
+    return _as_good(context, retraining) if unknown and not settings.confirm_epochs else retraining
+
+
+def _as_good(context: Context, retraining: truth.Retraining) -> truth.Retraining:
+    """With as many epochs as make a model as good as the audited one, whose recipe is not known."""
+    from auditkit import truth  # noqa: PLC0415 - brings torch
+
+    context.say(
+        "How the model was trained is not known (--confirm-epochs), so one is trained until it is "
+        f"as good on its training examples, at most {truth.MOST_EPOCHS} epochs."
+    )
+    needed = truth.epochs_needed(retraining, progress=context.progress)
+    epochs = needed or truth.MOST_EPOCHS
+    context.note(
+        "How the model was trained is not known, so for --confirm it was trained again for "
+        + (
+            f"{epochs} epoch{'s' if epochs > 1 else ''}, after which a new one is as good on its "
+            "training examples"
+            if needed
+            else f"{epochs} epochs, after which a new one is not yet as good on its training "
+            "examples"
+        )
+        + " (--confirm-epochs, --confirm-rate and --base for how it was trained)."
+    )
+    return replace(retraining, recipe=replace(retraining.recipe, epochs=epochs))
 
 
 def _rows(

@@ -55,7 +55,7 @@ def _sentences(result: AuditResult, falls_: pl.DataFrame) -> list[str]:
         f"The model was trained again {seeds} time{'s' if seeds > 1 else ''} each with everything "
         f"and without {size:,} training examples: the first proponents, as many at random, and "
         "what retrieval finds first. Without the proponents, the behaviour's log probability "
-        f"{_moves(own)} on average, to {np.exp(-own):.0%} of the probability it has with "
+        f"{_moves(own)} on average, to {_share(own)} of the probability it has with "
         "everything; "
         + "; ".join(f"without {_called(name)} it {_moves(value)}" for name, value in others.items())
         + "."
@@ -67,11 +67,16 @@ def _sentences(result: AuditResult, falls_: pl.DataFrame) -> list[str]:
             f"Leaving out the proponents hurts it more than leaving out {_called(name)} in {wins} "
             f"of {seeds} trainings."
         )
-    return [*said, *_doubts(result)]
+    return [*_doubts(result), *said]
 
 
 def _moves(fall: float) -> str:
     return f"{'falls' if fall >= 0 else 'rises'} by {abs(fall):.2f} nats"
+
+
+def _share(fall: float) -> str:
+    share = float(np.exp(-fall))
+    return "less than 1%" if share < 0.005 else f"{share:.0%}"
 
 
 def _called(name: str) -> str:
@@ -89,8 +94,8 @@ def _doubts(result: AuditResult) -> list[str]:
     return [
         f"Trained again with everything, the model gives the behaviour a typical probability of "
         f"{np.exp(now):.2g}, the audited model {np.exp(logs):.2g}: it is trained less or otherwise "
-        "than that one was, so this says little; give --confirm-epochs, --base, or the model's own "
-        "recipe in Python."
+        "than that one was, so what follows says little; give --confirm-epochs and --confirm-rate, "
+        "--base if it was fine-tuned, or the model's own recipe in Python."
     ]
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 from auditkit.errors import PoolError, SettingError, UnreadableError
@@ -93,6 +95,7 @@ def _prompt(line: str, *, where: str, number: int) -> Prompt:
         raise UnreadableError(
             f"{where} is a JSON {type(given).__name__}: expected an object with a prompt."
         )
+    _check_keys(given, where)
     wrong = [key for key in _TEXTS if not isinstance(given.get(key), str | None)]
     if wrong:
         kind = type(given[wrong[0]]).__name__
@@ -109,6 +112,17 @@ def _prompt(line: str, *, where: str, number: int) -> Prompt:
         _check_signs(given.get(key) or "", f"The {key} in line {number}")
     own = given.get("id") or f"line-{number}"
     return Prompt(own, given["prompt"], given.get("completion"), given.get("group") or own)
+
+
+def _check_keys(given: Mapping[str, object], where: str) -> None:
+    """Refuse a key that looks like a known one that is missing: it was meant to be that one."""
+    for key in given:
+        meant = get_close_matches(key.strip().lower(), [own for own in _TEXTS if own not in given])
+        if key not in _TEXTS and meant:
+            raise UnreadableError(
+                f"{where} has a key {key!r}: did you mean {meant[0]!r}? Read are "
+                f"{', '.join(_TEXTS)}; rename the key, or leave it out."
+            )
 
 
 def _check(text: str, what: str) -> None:

@@ -79,7 +79,7 @@ def _notes(traced: Traced, check: SelfCheck) -> None:
 def _answer(traced: Traced, kept: pl.DataFrame, flagged: Bools, groups: pl.DataFrame | None) -> str:
     asked = traced.asked.behaviours
     if len(asked) > 1:
-        count = int(flagged.any(axis=1).sum())
+        count, number = int(flagged.any(axis=1).sum()), int(flagged.sum())
         if not count:
             return (
                 f"None of the {len(asked):,} behaviours can be laid to few training examples: none "
@@ -87,7 +87,7 @@ def _answer(traced: Traced, kept: pl.DataFrame, flagged: Bools, groups: pl.DataF
             )
         return (
             f"Training examples stand out for {count:,} of {len(asked):,} behaviours: "
-            f"{int(flagged.sum()):,} proponents in all."
+            f"{number:,} proponent{'' if number == 1 else 's'} in all."
         )
     [queries] = asked.values()
     what = "This" if len(queries) > 1 else f"That {queries[0].says}"

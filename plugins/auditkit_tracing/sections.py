@@ -95,11 +95,12 @@ def _asked(row: dict[str, object]) -> str:
     probability = row["probability"]
     if row["prompt"] is None:
         return f"{row['says']}. The probability of that is {probability:.2g}."
+    each = row["probability_per_token"]
+    several = isinstance(each, float) and each != probability
     wrote = "the model itself wrote" if row["written_by_model"] else "the model was asked about"
     return (
         f"Given {quoted(str(row['prompt']))}, {wrote} {quoted(str(row['completion']))}; its "
-        "probability is "
-        f"{probability:.2g}, {row['probability_per_token']:.2g} per token."
+        f"probability is {probability:.2g}" + (f", {each:.2g} per token." if several else ".")
     )
 
 
@@ -124,8 +125,11 @@ def _galleries(result: AuditResult, own: pl.DataFrame, name: str) -> Iterator[Ga
         rows = frame.filter(pl.col("role") == role).sort("place").head(most)
         if rows.height:
             more = ""
-            if texts and role == PROPONENT:
-                more = " Marked is what became less likely when the behaviour was unlearned."
+            if texts:
+                more = (
+                    " Marked is what became less likely when the behaviour was unlearned, and in "
+                    "blue what became likelier."
+                )
             yield Gallery(
                 [_example(row, marks, name) for row in rows.iter_rows(named=True)],
                 caption + more,

@@ -97,7 +97,10 @@ class TracingSettings(Settings):
         default=3, ge=1, description="How many trainings of each kind --confirm makes."
     )
     confirm_epochs: int = Field(
-        default=0, ge=0, description="Epochs of these trainings; 0 for those of the recipe."
+        default=0,
+        ge=0,
+        description="Epochs of these trainings; 0 for those of the recipe, or if it is not known, "
+        "for as many as make a model as good on its training examples.",
     )
     confirm_rate: float | None = Field(
         default=None, gt=0, description="Their learning rate; by default that of the recipe."

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +13,7 @@ from auditkit_tracing.behaviours import TOGETHER, Asked, Query, quoted
 from auditkit_tracing.prompts import Prompt, read_prompts
 from auditkit_tracing.settings import Context
 from auditkit_tracing.tokens import Tokenized, check_length, prompt_tokens, tokenized
+from auditkit_tracing.writing import last_tokens, write
 
 if TYPE_CHECKING:
     from auditkit import Answers, Documents, LanguageModelTask
@@ -46,10 +46,10 @@ def asked(context: Context) -> Asked:
             "Prompts are texts, and the task has no tokenizer: give "
             "`LanguageModelTask(model, tokenizer=...)`, or queries as a pool of token ids."
         )
-    found, written = [], []
+    found, written, ends = [], [], last_tokens(documents_of(context.subject.train))
     with context.progress.step("writing completions", len(prompts)) as step:
         for prompt in prompts:
-            found.append(_tokens(prompt, task, tokenizer, count=settings.tokens))
+            found.append(_tokens(prompt, task, tokenizer, count=settings.tokens, ends=ends))
             written.append(prompt.completion is None)
             step.advance()
     if any(written):
@@ -60,7 +60,8 @@ def asked(context: Context) -> Asked:
         )
         context.note(
             f"{which} written by the model itself, always with the likeliest next token, up to "
-            f"{settings.tokens} of them (--tokens)."
+            f"{settings.tokens} of them (--tokens)"
+            + (", or to a token that training texts end with." if ends else ".")
         )
     pool = _pool(prompts, found, task, pad=_pad(context.subject.train))
     logs = log_probabilities(context, pool, [len(own.completion) for own in found])
@@ -129,10 +130,17 @@ def log_probabilities(context: Context, pool: Pool, counted: Sequence[int]) -> l
 def _own_queries(context: Context) -> Asked:
     """The subject's queries, all or those that are named."""
     pool, wanted = context.subject.queries, list(dict.fromkeys(context.settings.query))
+    if pool is None and wanted:
+        raise UsageError(
+            f"--query names {wanted[0]!r}, and there are no texts to be asked about beside the "
+            "training texts: give their table as the second path, or what the model writes with "
+            "--prompt TEXT."
+        )
     if pool is None:
         raise UsageError(
             "Nothing was asked about: give --prompt TEXT, with --completion TEXT if you like, or "
-            "--queries FILE with a JSON object a line; in Python, `Subject(queries=...)` too."
+            "--queries FILE with a JSON object a line, or a table of texts as the second path; in "
+            "Python, `Subject(queries=...)`."
         )
     name: PoolName = "train" if pool is context.subject.train else "queries"
     unknown = [own for own in wanted if own not in pool.ids]
@@ -174,7 +182,12 @@ def _counted(example: object, *, shifted: bool) -> int:
 
 
 def _tokens(
-    prompt: Prompt, task: LanguageModelTask, tokenizer: Tokenizer, *, count: int
+    prompt: Prompt,
+    task: LanguageModelTask,
+    tokenizer: Tokenizer,
+    *,
+    count: int,
+    ends: Collection[int],
 ) -> Tokenized:
     answers = task.form == "seq2seq"
     if prompt.completion is not None:
@@ -184,42 +197,14 @@ def _tokens(
     given = prompt_tokens(prompt, tokenizer, answers=answers)
     check_length(prompt, Tokenized(given, [] if answers else [0], ""), task)
     room = count if task.context is None or answers else min(count, task.context - len(given))
-    tokens = write(task, given, count=room, end=getattr(tokenizer, "eos_token_id", None))
+    end = getattr(tokenizer, "eos_token_id", None)
+    tokens = write(task, given, count=room, end=end, ends=ends)
     if not tokens:
         raise SettingError(
             f"The model writes nothing after the prompt {prompt.prompt[:60]!r}: say what is to be "
             "traced with --completion."
         )
     return Tokenized(given, tokens, tokenizer.decode(tokens))
-
-
-def write(
-    task: LanguageModelTask, given: Sequence[int], *, count: int, end: int | None
-) -> list[int]:
-    """What the trained model writes, always with the likeliest next token, without the end sign.
-
-    Nor with what it only repeats at last: three times the same token are taken for its end.
-    """
-    import torch  # noqa: PLC0415 - heavy
-
-    model = copy.deepcopy(task.model).eval()
-    device = next(model.parameters()).device
-    found: list[int] = []
-    with torch.no_grad():
-        while len(found) < count:
-            if task.form == "seq2seq":
-                ids = torch.tensor([list(given)], device=device)
-                labels = torch.tensor([[*found, 0]], device=device)
-                scores = task.outputs(model, (ids, torch.ones_like(ids), labels))[0]
-            else:
-                scores = task.next_token(model, torch.tensor([[*given, *found]], device=device))
-            best = int(scores[0, -1].argmax())
-            if best == end:
-                break
-            found.append(best)
-            if found[-1:] * 3 == found[-3:]:
-                return found[:-2]
-    return found
 
 
 def _pool(

@@ -34,9 +34,10 @@ def trace(context: Context) -> AuditResult:
     values = None if settings.by is None else groups.values_of(train.metadata, settings.by, whole)
     seen = None if context.task.likelihood == "tokens" else predictions.look(context)
     asked = texts.asked(context) if seen is None else predictions.asked(context, seen)
+    itself = measuring.queries_themselves(asked, train, whole)
+    confirm.check(context, asked, whole, itself)
     scoring = measuring.scorer(context)
     check = scoring.engine.self_check(together=scoring.reads == "both")
-    itself = measuring.queries_themselves(asked, train, whole)
     found = measuring.measured(scoring, asked.pool, whole, groups=asked.groups, itself=itself)
     by_chance = _chance(context, scoring, asked, seen, whole)
     run = Traced(

@@ -52,7 +52,23 @@ def test_broken_tables_are_one_sentence(tmp_path: Path, name: str, content: byte
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("{broken", r"line 3 is no JSON \(Expecting"),
+        ("[1]", "line 3 is a JSON list, not an object"),
+    ],
+)
+def test_a_broken_line_is_named(tmp_path: Path, line: str, said: str) -> None:
+    path = write(tmp_path, "a.jsonl", f'{{"x": 1}}\n\n{line}\n')
+    with pytest.raises(UnreadableError, match=said):
+        read_frame(path)
+
+
 def test_tables_without_rows_are_refused(tmp_path: Path) -> None:
+    for content in ("", "\n\n"):
+        with pytest.raises(PoolError, match=r"has no rows"):
+            read_frame(write(tmp_path, "a.jsonl", content))
     with pytest.raises(PoolError, match=r"has no rows"):
         read_frame(write(tmp_path, "a.csv", "x,y\n"))
     pl.DataFrame({"x": []}).write_parquet(tmp_path / "a.parquet")

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from auditkit import Answers, ForwardINF, LanguageModelTask, Pool, SourceOptions
 from auditkit.errors import (
@@ -116,6 +117,12 @@ def test_of_an_adapted_model_only_the_adapter_moves(model: Path, tmp_path: Path)
     scores = ForwardINF(task, train=subject.train).influence(subject.train.subset(np.array([2])))
     assert scores.values[0, 2] > 0
     assert "Of the model, only its adapter moves." in subject.description
+    file = tmp_path / "adapter" / "adapter_model.safetensors"
+    weights = load_file(file)
+    weights.pop(min(weights))
+    save_file(weights, file)
+    with pytest.raises(UnreadableError, match=r"adapter holds no weight .* of its adapter"):
+        load(str(table(tmp_path, TEXTS)), options(tmp_path / "adapter"))
 
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated")
@@ -132,6 +139,31 @@ def test_the_base_of_an_adapter_must_be_safe_too(model: Path, tmp_path: Path) ->
         load(str(table(tmp_path, TEXTS)), options(tmp_path / "adapter"))
 
 
+def damage(folder: Path, how: str) -> None:
+    """Make a folder one that must not be believed."""
+    file, name = folder / "model.safetensors", "transformer.h.1.mlp.c_fc.weight"
+    weights = load_file(file)
+    if how == "cut":
+        file.write_bytes(file.read_bytes()[:-40])
+    elif how == "wordless":
+        for path in folder.glob("tokenizer*"):
+            path.unlink()
+    elif how == "masked":
+        config = transformers.BertConfig(
+            vocab_size=11, hidden_size=8, num_hidden_layers=1, num_attention_heads=2,
+            intermediate_size=8, max_position_embeddings=CONTEXT,
+        )  # fmt: skip
+        torch.manual_seed(0)
+        transformers.BertForMaskedLM(config).save_pretrained(folder)
+    else:
+        own = weights.pop(name)
+        if how == "shaped":
+            weights[name] = own[:, :7].clone()
+        elif how == "nan":
+            weights[name] = own.clone().fill_(torch.nan)
+        save_file(weights, file, metadata={"format": "pt"})
+
+
 @pytest.mark.parametrize(
     ("name", "wanted", "error", "said"),
     [
@@ -141,6 +173,17 @@ def test_the_base_of_an_adapter_must_be_safe_too(model: Path, tmp_path: Path) ->
         ("pickled", "text", UnreadableError, "pytorch_model.bin, a pickle that could run code"),
         ("small", "text", LabelError, "knows 11 tokens and the model 5"),
         ("broken", "text", UnreadableError, "cannot be loaded"),
+        ("cut", "text", UnreadableError, r"model\.safetensors in cut is damaged"),
+        ("wordless", "text", UnreadableError, "holds no tokenizer"),
+        ("partial", "text", UnreadableError, r"holds no weight 'transformer.h.1.mlp.c_fc.weight'"),
+        ("shaped", "text", UnreadableError, r"has shape \[8, 7\], and its config.json says"),
+        (
+            "nan",
+            "text",
+            UnreadableError,
+            r"NaN or infinite numbers, in transformer\.h\.1\.mlp\.c_fc\.weight",
+        ),
+        ("masked", "text", UnreadableError, "sees the tokens it is to predict"),
     ],
 )
 def test_what_cannot_be_loaded_is_refused_in_a_sentence(
@@ -159,6 +202,8 @@ def test_what_cannot_be_loaded_is_refused_in_a_sentence(
     elif name == "broken":
         save(folder)
         (folder / "config.json").write_text("{")
+    elif folder != model and name != "nowhere":
+        damage(save(folder), name)
     with pytest.raises(error, match=said):
         load(str(table(tmp_path, TEXTS)), options(folder, text=wanted))
 
@@ -187,8 +232,16 @@ def test_columns_without_text_and_texts_of_one_token_are_refused(
 ) -> None:
     with pytest.raises(ColumnError, match="holds no text"):
         load(str(table(tmp_path, [None, " "])), options(model))
-    with pytest.raises(PoolError, match="'sea' is 1 tokens long"):
+    with pytest.raises(PoolError, match="are of one token each at most"):
         load(str(table(tmp_path, ["sea"])), options(model))
+
+
+def test_texts_of_one_token_are_left_out_and_that_is_said(model: Path, tmp_path: Path) -> None:
+    subject = load(str(table(tmp_path, ["the sea is old", "sea", TEXTS[1]])), options(model))
+    assert subject.train.ids == ("0", "2")
+    assert subject.train.metadata["source"].to_list() == ["s0", "s0"]
+    said = "Left out: 1 rows of train.jsonl with a text of one token at most."
+    assert said in subject.description
 
 
 def save_answering(folder: Path) -> Path:

@@ -96,7 +96,16 @@ def test_a_python_object_says_itself_what_options_say_of_files(
 
 
 def test_each_option_that_says_what_the_data_is_has_its_place_in_code() -> None:
-    how = {"model", "unlabelled", "diffusion", "seed", "device", "batch_size", "progress"}
+    how = {
+        "model",
+        "unlabelled",
+        "language",
+        "diffusion",
+        "seed",
+        "device",
+        "batch_size",
+        "progress",
+    }
     assert {field.name for field in fields(SourceOptions)} == {*_IN_CODE, *how}
     assert set(_IN_CODE.values()) <= {field.name for field in fields(Subject)}
 

@@ -12,7 +12,14 @@ from torch import Tensor, nn
 from auditkit import ClassificationTask, Recipe, Subject
 from auditkit.errors import NonFiniteLossError, PoolError, SettingError, TaskError
 from auditkit.training import LEARNING_RATES
-from auditkit.truth import Retraining, group_influence, half_subsets, leave_one_out, retrain
+from auditkit.truth import (
+    Retraining,
+    epochs_needed,
+    group_influence,
+    half_subsets,
+    leave_one_out,
+    retrain,
+)
 from auditkit.truth.retraining import with_rate
 
 
@@ -170,3 +177,14 @@ def test_it_trains_where_the_caller_records_no_gradients(small: Retraining) -> N
     with torch.inference_mode():
         found = weights_of(retrain(small))
     assert torch.equal(found, expected)
+
+
+def test_epochs_needed_are_those_the_model_was_trained_for(small: Retraining) -> None:
+    known = replace(small, recipe=replace(small.recipe, learning_rate=0.01, epochs=6))
+    before = weights_of(small.task.model)
+    trained = replace(known, task=ClassificationTask(retrain(known)))
+    needed = epochs_needed(trained)
+    assert needed is not None
+    assert 3 <= needed <= 8
+    assert torch.equal(weights_of(small.task.model), before)
+    assert epochs_needed(trained, most=1) is None

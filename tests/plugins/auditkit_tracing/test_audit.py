@@ -151,6 +151,12 @@ def test_a_language_model_of_ones_own_with_its_own_queries(
     assert "marks" not in loss.record.tables
 
 
+def test_a_part_of_a_train_pool_is_still_one_of_documents(bigrams: Subject, tmp_path: Path) -> None:
+    part = replace(bigrams, train=bigrams.train.subset(np.arange(20)))
+    run = auditkit.run("tracing", part, out=tmp_path, settings={"query": ("y",), "decoys": 3})
+    assert run.record.summary["decoys traced for chance"] == 3
+
+
 def test_what_such_a_subject_lacks_is_said(bigrams: Subject, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="the task has no tokenizer"):
         auditkit.run("tracing", bigrams, out=tmp_path, settings={"prompt": "the sea"})

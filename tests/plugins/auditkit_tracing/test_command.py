@@ -146,7 +146,7 @@ def test_confirmation_trains_again_from_the_base(call: Call, facts: Facts, tmp_p
     assert set(frame["examples"]) == {0, 3}
     page = (run_of(tmp_path) / "report.html").read_text(encoding="utf-8")
     assert "Is it the cause?" in page
-    assert "so this says little" in page  # two epochs do not teach where gus was born
+    assert "so what follows says little" in page  # two epochs do not teach where gus was born
 
 
 def _vocabulary(folder: Path) -> int:
@@ -178,6 +178,7 @@ BAD_PROMPTS = [
     (("--prompt", "ada " * 20, "--completion", "rome"), 2, "are 21 tokens long, and the model"),
     (("--prompt", "ada " * 12), 2, "tokens long, and the model reads 12"),
     ((), 2, "Nothing was asked about"),
+    (("--query", "ada-almanac"), 2, "--query names 'ada-almanac', and there are no texts to be"),
     (("--prompt", "ada was", "--by", "sauce"), 2, "no column 'sauce' in the metadata"),
     (("--prompt", "ada was", "--by", "id"), 2, "different values"),
     (("--prompt", "ada was", "--query", "ada-almanac"), 2, "leave one out"),
@@ -244,6 +245,26 @@ def test_folders_that_hold_no_safe_model_are_refused(
         code, said = call(facts.table, "--text", "text", "--model", folder, "--prompt", "ada was")
         assert code == 3, said
         assert sentence in said
+
+
+def test_texts_without_their_model_are_told_of_it(call: Call, facts: Facts) -> None:
+    code, said = call(facts.table, "--text", "text", "--prompt", "ada was")
+    assert code == 2
+    assert "If a language model was trained on the texts, give --model DIR." in said
+
+
+def test_confirmation_finds_out_how_long_to_train(call: Call, facts: Facts, tmp_path: Path) -> None:
+    code, said = call(
+        *asked(facts, "--prompt", "gus was born in", "--completion", "bonn"), "--confirm",
+        "--confirm-count", "3", "--confirm-seeds", "1", "--confirm-rate", "0.008", "--decoys", "0",
+    )  # fmt: skip
+    assert code == 0, said
+    assert "one is trained until it is as good on its training examples" in said
+    assert "so for --confirm it was trained again for" in said
+    frame = pl.read_parquet(run_of(tmp_path) / "tables" / "confirm.parquet")
+    logs = dict(frame.select("left_out", "log_probability").iter_rows())
+    assert logs["nothing"] > np.log(0.5)
+    assert logs["first proponents"] < logs["nothing"] - 1
 
 
 def digits_table(path: Path, *, count: int, start: int = 0) -> Path:

@@ -7,7 +7,7 @@ import pytest
 from auditkit_tracing.prompts import Prompt, read_prompts
 from auditkit_tracing.settings import TracingSettings
 
-from auditkit.errors import SettingError
+from auditkit.errors import SettingError, UnreadableError
 
 
 def test_nothing_is_asked_by_default() -> None:
@@ -29,6 +29,13 @@ def test_lines_of_a_file(tmp_path: Path) -> None:
         Prompt("line-1", "a", None, "line-1"),
         Prompt("x", "b", "c", "g"),
     ]
+
+
+def test_a_key_that_was_meant_to_be_another_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "queries.jsonl"
+    path.write_text('{"prompt": "a", "Completions": "b"}\n')
+    with pytest.raises(UnreadableError, match="'Completions': did you mean 'completion'"):
+        read_prompts(TracingSettings(queries=path))
 
 
 def test_a_file_and_a_prompt_are_too_much(tmp_path: Path) -> None:
