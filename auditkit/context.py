@@ -147,6 +147,9 @@ class Engine(Protocol):
     ) -> Holdout:
         """Every example measured by models that did not train on it, without retraining."""
 
+    def alone(self) -> Engine:
+        """The same engine on the trained model alone, without checkpoints and replays."""
+
     def quiet(self) -> Engine:
         """The same engine, which adds no notes: for what no user asked about."""
 

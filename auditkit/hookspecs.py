@@ -50,10 +50,10 @@ class SourceOptions:
         model: whether a model is to be trained where the data comes without one; if not, folders
             may be flat, labels may be missing, and the subject has no task.
         unlabelled: whether the second path may hold examples without labels.
-        checkpoint: the local folder of a language model that was trained on the subject's texts,
+        model_folder: the local folder of a language model that was trained on the subject's texts,
             or of a diffusion model that was trained on its images.
         base: the local folder of the model whose weights that training began from.
-        kept: local folders of the same model as it was at other times of its training.
+        checkpoints: local folders of the same model as it was at other times of its training.
         language: whether the audit takes language models, so that their folder can be asked for.
         diffusion: whether that is a diffusion model.
         generated: images that it made, or folders of them.
@@ -74,10 +74,10 @@ class SourceOptions:
     trusted: Path | None = None
     model: bool = True
     unlabelled: bool = False
-    checkpoint: Path | None = None
+    model_folder: Path | None = None
     language: bool = False
     base: Path | None = None
-    kept: tuple[Path, ...] = ()
+    checkpoints: tuple[Path, ...] = ()
     diffusion: bool = False
     generated: tuple[Path, ...] = ()
     condition: str | None = None

@@ -25,7 +25,8 @@ class Cost:
     """Estimates in plain inference passes over the pool, the base pass not counted.
 
     Attributes:
-        finite: one pass per query and model.
+        finite: one pass per query and model; documents take less of further models where these are
+            asked about candidates alone.
         tangent: one pass with a derivative carried along, per query and model.
         products: one pass forward and backward for every block of queries, and products with all
             directions.

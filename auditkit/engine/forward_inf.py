@@ -27,7 +27,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from auditkit.choices import check_choice
+from auditkit.choices import check_choice, check_count
 from auditkit.devices import check_device
 from auditkit.engine.asking import Asking
 from auditkit.engine.calibration import check_sign, failure, self_check
@@ -367,6 +367,13 @@ class ForwardINF:
         other._asking, other._scoring = other._asks(self.task), other._scoring_of(self._sides)
         return other
 
+    def alone(self) -> ForwardINF:
+        """The same engine on the trained model alone, without checkpoints and replays."""
+        other = copy.copy(self)
+        other._models = self._models.alone()
+        other._asking, other._scoring = other._asks(self.task), other._scoring_of(self._sides)
+        return other
+
     @property
     def replays(self) -> int:
         """How many replays of each network scores are averaged over beside it."""
@@ -411,8 +418,8 @@ class ForwardINF:
     ) -> DocumentScores:
         """Influence of each document on each query, by its tokens and by its loss, in one pass.
 
-        With checkpoints, what each says is brought to the size of what the trained model says,
-        and then averaged.
+        With checkpoints, averaged are the changes at the same rise of the query, in the trained
+        model's units: by its step, not by each model's own, so that each has its say.
 
         Args:
             queries: what is explained.
@@ -430,8 +437,8 @@ class ForwardINF:
         """
         if not self._sides.by_token:
             raise SettingError('Scores of documents need an engine with train_measure="tokens".')
-        if candidates is not None and candidates < 1:
-            raise SettingError(f"candidates is {candidates}: expected at least 1, or None for all.")
+        if candidates is not None:
+            check_count("candidates", candidates)
         queries, pool = self._pools.pair(queries, pool)
         rows = grouped(queries, groups)
         wholes = [Whole(tuple(rows), pool.ids, measure=name) for name in ("tokens", "loss")]
@@ -448,8 +455,9 @@ class ForwardINF:
     ) -> list[npt.NDArray[np.float64]]:
         """How much each token of each document changes when all of `queries` are unlearned at once.
 
-        In the order of the document's counted tokens, in the units of scores: the largest of a
-        document's is its score with `train_measure="tokens"`. Kept whole: ask about few documents.
+        In the order of the document's counted tokens, in the units of scores: without checkpoints
+        the largest of a document's is its score with `train_measure="tokens"`. Kept whole: ask
+        about few documents.
 
         Raises:
             SettingError: the engine is not one of `train_measure="tokens"`.

@@ -153,6 +153,14 @@ class Models:
         other._replayed, other.replays = replayed, replays
         return other
 
+    def alone(self) -> Models:
+        """The trained model without checkpoints and replays; what is estimated of it stays."""
+        other = copy.copy(self)
+        other._checkpoints, other._shares, other.replays, other._read = (), (1.0,), 0, {}
+        other._undamped = {place: own for place, own in self._undamped.items() if place == 0}
+        other._chosen = {place: own for place, own in self._chosen.items() if place == 0}
+        return other
+
     def averaged(self, of: Callable[[Weighed], Sequence[Tensor]]) -> list[npt.NDArray[np.float64]]:
         """The mean over all of them, by their weights, of each of the tensors that `of` gives."""
         found: list[Tensor] = []

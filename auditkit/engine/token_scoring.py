@@ -1,10 +1,10 @@
 """Scores of documents: by their tokens and by their loss, under the model and its checkpoints.
 
-The models of one training answer a query with changes of different sizes, and the least trained
-with the largest; the mean of plain changes would be theirs. So each model's changes are brought to
-the size of the trained model's before they are averaged (docs/benchmarks.md, fact tracing). And
-since no document that the trained model leaves cold comes first by the mean, further models need
-only be asked about the documents that may.
+Each model unlearns a query by the same rise, and what its documents' measures change by then is
+averaged: so each model has its say. By influences, which are these changes divided by the model's
+own step, the least trained would have the most, since their steps are the shortest
+(docs/benchmarks.md, fact tracing). And since no document that the trained model leaves cold comes
+first by the mean, further models need only be asked about the documents that may.
 """
 
 from __future__ import annotations
@@ -60,50 +60,45 @@ class TokenScoring:
                 models are asked; the others keep what the trained model says. None for all.
 
         Returns:
-            float64 [row, document, 2] in units of influence of the trained model, and the steps,
-            float64 [row].
+            float64 [row, document, 2] in units of influence, and the trained model's steps, float64
+            [row].
         """
-        first, steps, sums, shares = torch.empty(0), torch.empty(0), torch.empty(0), torch.empty(0)
-        chosen: list[Positions] = []
+        steps, sums, shares = torch.empty(0), torch.empty(0), torch.empty(0)
+        first, chosen = torch.empty(0), list[Positions]()
         for one in self._models.weighed():
             weights, own_steps = self._moved(one, queries, rows)
             if one.place == 0:
-                first = self._both(one, pool, weights) / own_steps[:, None, None]
+                steps, first = own_steps, self._both(one, pool, weights)
                 chosen = [_ends(own.numpy(), candidates) for own in first]
-                sums, steps = one.weight * first, one.weight * own_steps
+                sums = one.weight * first
                 shares = torch.full(first.shape[:2], one.weight, dtype=first.dtype)
                 continue
-            steps += one.weight * own_steps
             for row, where in enumerate(chosen):
-                some = pool if len(where) == len(pool) else pool.subset(where)
-                own = self._both(one, pool, weights[row : row + 1], some, where)[0]
-                sums[row, where] += one.weight * _sized(own, first[row, where])
+                own = self._both(one, pool, weights[row : row + 1], where)[0]
+                sums[row, where] += one.weight * own
                 shares[row, where] += one.weight
         asked = shares[:, :, None] > 0  # where all weight is the checkpoints', the rest was not
         means = torch.where(asked, sums / shares.clamp(min=1e-300)[:, :, None], first)
-        return means.numpy() / len(self._train), steps.numpy()
+        return (means / steps[:, None, None]).numpy() / len(self._train), steps.numpy()
 
     def changes(self, queries: Pool, row: Positions, pool: Pool) -> list[npt.NDArray[np.float64]]:
         """The change of each token of each document for one row, averaged over the models."""
-        lengths: list[int] = []
-        mean = first = torch.empty(0)
+        means: list[Tensor] = []
+        first = torch.empty(0)
         for one in self._models.weighed():
             weights, steps = self._moved(one, queries, [row])
             responses = TokenResponses(self._task, one.model, pool, executor=self._executor)
             found = responses.changes(weights[0], self._base(one, pool, np.arange(len(pool))))
-            lengths = [len(own) for own in found]
-            flat = torch.cat(found).double()[:, None] / (steps[0] * len(self._train))
-            first = flat if one.place == 0 else first
-            own = one.weight * _sized(flat, first)
-            mean = own if one.place == 0 else mean + own
-        return [own.numpy() for own in torch.split(mean[:, 0], lengths)]
+            own = [one.weight * part.double() for part in found]
+            first = steps if one.place == 0 else first
+            means = [a + b for a, b in zip(means, own, strict=True)] if means else own
+        return [(mean / (first[0] * len(self._train))).numpy() for mean in means]
 
     def _both(
         self,
         one: Weighed,
         pool: Pool,
         weights: Sequence[Weights],
-        some: Pool | None = None,
         where: Positions | None = None,
     ) -> Tensor:
         """Both changes of each document under moved weights, float64 [row, document, 2].
@@ -112,14 +107,13 @@ class TokenScoring:
             one: the model that was moved.
             pool: the documents.
             weights: of each row.
-            some: those of the documents that are measured; None for all.
-            where: which these are.
+            where: those that are measured; None for all.
         """
-        where = np.arange(len(pool)) if where is None else where
-        measured = TokenResponses(
-            self._task, one.model, pool if some is None else some, executor=self._executor
-        )
-        return measured.both(weights, self._base(one, pool, where)).double()
+        every = where is None or len(where) == len(pool)
+        some = pool if where is None or every else pool.subset(where)
+        base = self._base(one, pool, np.arange(len(pool)) if where is None else where)
+        measured = TokenResponses(self._task, one.model, some, executor=self._executor)
+        return measured.both(weights, base).double()
 
     def _base(self, one: Weighed, pool: Pool, where: Positions) -> list[Tensor]:
         """The unmoved measures of documents' tokens, each taken once per model."""
@@ -135,20 +129,25 @@ class TokenScoring:
 def _ends(scores: npt.NDArray[np.float64], count: int | None) -> Positions:
     """Those documents that are among so many first proponents, or opponents, in order.
 
+    Proponents come by their best place of three: by tokens, by loss, and by both together.
+
     Args:
         scores: [document, 2], by tokens and by loss.
         count: at each end; None for all documents.
     """
     if count is None or 2 * count >= len(scores):
         return np.arange(len(scores))
-    tokens, loss = scores[None, :, 0], scores[None, :, 1]
-    proponents = np.argsort(-together(tokens, loss)[0], kind="stable")[:count]
-    opponents = np.argsort(loss[0], kind="stable")[:count]
+    tokens, loss = scores[:, 0], scores[:, 1]
+    readings = (tokens, loss, together(tokens[None], loss[None])[0])
+    best = np.min([_places(-own) for own in readings], axis=0)
+    proponents = np.argsort(best, kind="stable")[:count]
+    opponents = np.argsort(loss, kind="stable")[:count]
     found: Positions = np.union1d(proponents, opponents)
     return found
 
 
-def _sized(own: Tensor, like: Tensor) -> Tensor:
-    """Changes brought to the root mean square of others, [document, k], each of k apart."""
-    size, wanted = (part.square().mean(dim=0).sqrt() for part in (own, like))
-    return own * torch.where(size > 0, wanted / size, torch.ones_like(size))
+def _places(values: npt.NDArray[np.float64]) -> Positions:
+    """The place of each value, 0 for the lowest, in their order among equals."""
+    found = np.empty(len(values), dtype=np.int64)
+    found[np.argsort(values, kind="stable")] = np.arange(len(values))
+    return found

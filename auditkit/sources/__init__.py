@@ -36,8 +36,8 @@ _ARRAY_SUFFIXES = (".npy", ".npz")
 
 _CALLED = {
     "evaluation": "A second path",
-    "checkpoint": "--model",
-    "kept": "--checkpoint",
+    "model_folder": "--model",
+    "checkpoints": "--checkpoint",
     "generated": "--query",
     "condition": "--class",
 }
@@ -51,9 +51,9 @@ _IN_CODE = {
     "embeddings": "train",
     "trusted": "queries",
     "evaluation": "queries",
-    "checkpoint": "task",
+    "model_folder": "task",
     "base": "pretrained",
-    "kept": "checkpoints",
+    "checkpoints": "checkpoints",
     "generated": "queries",
     "condition": "queries",
     "prompt": "queries",
@@ -100,11 +100,11 @@ def load(reference: str, options: SourceOptions, *, progress: Progress = SILENT)
 
         _refuse(
             options,
-            ("embeddings", "checkpoint", "base", "kept"),
+            ("embeddings", "model_folder", "base", "checkpoints"),
             reason="--no-model too: leave one of them out",
         )
         return load_plain(path, options, progress=progress)
-    if options.diffusion or options.checkpoint is not None:
+    if options.diffusion or options.model_folder is not None:
         return (
             _diffusion(path, options, progress) if options.diffusion else _language(path, options)
         )
@@ -115,7 +115,7 @@ def load(reference: str, options: SourceOptions, *, progress: Progress = SILENT)
         )
     _refuse(
         options,
-        ("kept",),
+        ("checkpoints",),
         reason="no --model: it is the same model at another time of its training, so give the "
         "trained one with --model DIR too, or leave it out",
     )

@@ -32,7 +32,7 @@ from auditkit.sources.denoisers import Denoiser, load_denoiser, load_weights
 from auditkit.sources.exact import ExactImages, Form, read_exactly
 from auditkit.sources.folders import IMAGE_SUFFIXES, FolderFile, Listing, list_images
 from auditkit.sources.frames import as_text, read_frame
-from auditkit.sources.kept import fitting, kept_in_words
+from auditkit.sources.kept import checkpoints_in_words, checkpoints_of
 from auditkit.subject import Recipe, Subject
 from auditkit.tasks.diffusion import DiffusionTask
 
@@ -47,7 +47,7 @@ _TIMESTEPS = 16
 
 
 def load_diffusion(root: Path, options: SourceOptions, *, progress: Progress = SILENT) -> Subject:
-    """A subject of a folder of images and the model in `options.checkpoint` trained on them.
+    """A subject of a folder of images and the model in `options.model_folder` trained on them.
 
     Raises:
         SettingError: no model or no generated images were named, or a class or prompt that the
@@ -73,21 +73,17 @@ def load_diffusion(root: Path, options: SourceOptions, *, progress: Progress = S
     images.condition = conditions.of(files, root)
     asked, others, remarks = _generated(options, images.form, denoiser, progress)
     asked.condition = conditions.of_queries(others)
-    own = denoiser.model.state_dict()
     return Subject(
         task=_task(denoiser, conditions.class_names),
         train=_pool(images, files, conditions),
         queries=Pool(asked, ids=_ids(others), preview=asked.preview),
-        checkpoints=[
-            fitting(load_weights(kept), own, folder=kept, what="checkpoint")
-            for kept in options.kept
-        ],
+        checkpoints=checkpoints_of(options.checkpoints, denoiser.model.state_dict(), load_weights),
         recipe=Recipe(batch_size=16, epochs=1),
         fresh=denoiser.fresh,
         name=f"{denoiser.name} on {root.resolve().name}",
         description=(
             _trained_on(images, root, denoiser),
-            *kept_in_words(options.kept),
+            *checkpoints_in_words(options.checkpoints),
             *told,
             *conditions.left_out(listing).sentences,
             *conditions.sentences,
@@ -100,7 +96,7 @@ def load_diffusion(root: Path, options: SourceOptions, *, progress: Progress = S
 
 def _checkpoint(root: Path, options: SourceOptions) -> Path:
     """The model's folder; refuses options that name none, or no images of its making."""
-    if options.checkpoint is None:
+    if options.model_folder is None:
         raise SettingError(
             f"Which model was trained on the images of {root.name}? Name its local folder, as "
             "diffusers saves it, with --model DIR."
@@ -110,7 +106,7 @@ def _checkpoint(root: Path, options: SourceOptions) -> Path:
             "Which generated images are asked about? Name each with --query PATH, an image or a "
             "folder of them."
         )
-    return options.checkpoint
+    return options.model_folder
 
 
 def _task(denoiser: Denoiser, class_names: Sequence[str] | None) -> DiffusionTask:

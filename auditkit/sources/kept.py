@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from auditkit.errors import TaskError
+from auditkit.errors import SettingError, TaskError
 
 Weights = Mapping[str, Tensor]
 
@@ -23,23 +23,57 @@ def fitting(weights: Weights, own: Weights, *, folder: Path, what: str) -> dict[
         what: the model in the folder is of the trained one, for the message.
 
     Raises:
-        TaskError: a weight of the model is missing, or of another shape.
+        TaskError: a weight of the model is missing or of another shape, or there are more.
     """
-    other = [name for name in own if name not in weights or weights[name].shape != own[name].shape]
-    if other:
-        raise TaskError(
-            f"The {what} in {folder.resolve().name} has no weight {other[0]!r} of shape "
-            f"{list(own[other[0]].shape)}, as the trained model has: give the folder of the same "
-            "model at another time of its training."
-        )
+    name, advice = folder.resolve().name, "give the folder of the same model at another time"
+    for key, mine in own.items():
+        if key not in weights or weights[key].shape != mine.shape:
+            raise TaskError(
+                f"The {what} in {name} has no weight {key!r} of shape {list(mine.shape)}, as the "
+                f"trained model has: {advice} of its training."
+            )
+    for key in weights:
+        if key not in own:
+            raise TaskError(
+                f"The {what} in {name} has a weight {key!r}, which the trained model has not: "
+                f"{advice} of its training."
+            )
     return {
-        name: mine if torch.equal(mine.cpu(), weights[name].cpu()) else weights[name]
-        for name, mine in own.items()
+        key: mine if torch.equal(mine.cpu(), weights[key].cpu()) else weights[key]
+        for key, mine in own.items()
     }
 
 
-def kept_in_words(folders: Sequence[Path]) -> list[str]:
-    """That scores are averaged over these checkpoints as well, if there are any."""
+def checkpoints_of(
+    folders: Sequence[Path], own: Weights, load: Callable[[Path], Weights]
+) -> list[dict[str, Tensor]]:
+    """The weights in each folder, which are others than the trained model's.
+
+    Args:
+        folders: of checkpoints.
+        own: weights of the trained model.
+        load: reads the weights in a folder.
+
+    Raises:
+        SettingError: a folder was given twice, or holds the trained model's own weights.
+        TaskError: weights of another model.
+    """
+    found: dict[Path, dict[str, Tensor]] = {}
+    for folder in folders:
+        place = folder.resolve()
+        if place in found:
+            raise SettingError(f"--checkpoint {place.name} was given twice: leave one out.")
+        found[place] = fitting(load(folder), own, folder=folder, what="checkpoint")
+        if all(found[place][key] is mine for key, mine in own.items()):
+            raise SettingError(
+                f"--checkpoint {place.name} holds the same weights as --model: give the folder of "
+                "another time of its training, or leave it out."
+            )
+    return list(found.values())
+
+
+def checkpoints_in_words(folders: Sequence[Path]) -> list[str]:
+    """That these checkpoints are asked as well, if there are any."""
     if not folders:
         return []
     names = ", ".join(folder.resolve().name for folder in folders)

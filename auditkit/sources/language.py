@@ -11,7 +11,7 @@ from auditkit.errors import ColumnError, PoolError, SettingError
 from auditkit.pool import Pool
 from auditkit.preview import TextPreview
 from auditkit.sources.frames import as_text, column, read_frame, row_ids
-from auditkit.sources.kept import fitting, kept_in_words
+from auditkit.sources.kept import checkpoints_in_words, checkpoints_of, fitting
 from auditkit.sources.pretrained import Loaded, load_model, load_weights, padding
 from auditkit.subject import Recipe, Subject
 from auditkit.tasks.documents import Answers, Documents
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def load_language(path: Path, options: SourceOptions) -> Subject:
-    """A subject of a table of texts and the model in `options.checkpoint` trained on them.
+    """A subject of a table of texts and the model in `options.model_folder` trained on them.
 
     The texts of `options.evaluation`, a table too, are the queries. Texts longer than a causal
     model's context are cut into windows, each an example of its own. A model that answers what it
@@ -40,19 +40,19 @@ def load_language(path: Path, options: SourceOptions) -> Subject:
         TaskError: the base model or a checkpoint is of another shape.
         UsageError: transformers is not installed.
     """
-    if options.checkpoint is None or options.text is None:
+    if options.model_folder is None or options.text is None:
         raise SettingError(
             f"Which column of {path.name} holds the texts the model was trained on? Name it with "
             "--text COLUMN, and the model's folder with --model DIR."
         )
     table = _read_texts(path, options)
     second = None if options.evaluation is None else _read_texts(options.evaluation, options)
-    loaded, folder = load_model(options.checkpoint), options.checkpoint.resolve()
+    loaded, folder = load_model(options.model_folder), options.model_folder.resolve()
     _check_label(options, loaded, path=path, folder=folder)
     train, sentences = _pool(table, loaded)
     queries, asked = (None, []) if second is None else _queries(second, loaded)
     base, from_base = _base(options.base, loaded)
-    kept = [_fitting(one, loaded, what="checkpoint") for one in options.kept]
+    kept = checkpoints_of(options.checkpoints, loaded.model.state_dict(), load_weights)
     return Subject(
         task=LanguageModelTask(
             loaded.model, form=loaded.form, tokenizer=loaded.tokenizer, context=loaded.context
@@ -70,7 +70,7 @@ def load_language(path: Path, options: SourceOptions) -> Subject:
             *sentences,
             *(["Of the model, only its adapter moves."] if loaded.adapted else []),
             *from_base,
-            *kept_in_words(options.kept),
+            *checkpoints_in_words(options.checkpoints),
             *asked,
         ),
     )
@@ -219,13 +219,11 @@ def _base(folder: Path | None, loaded: Loaded) -> tuple[dict[str, Tensor] | None
             f"--base {folder} was given, and the model is an adapter, which names its base itself: "
             "leave it out."
         )
-    weights = _fitting(folder, loaded, what="base model")
-    return weights, [f"Its training began from {folder.resolve().name}."]
-
-
-def _fitting(folder: Path, loaded: Loaded, *, what: str) -> dict[str, Tensor]:
-    """The weights in a folder by the trained model's names."""
-    return fitting(load_weights(folder), loaded.model.state_dict(), folder=folder, what=what)
+    weights, own = load_weights(folder), loaded.model.state_dict()
+    return (
+        fitting(weights, own, folder=folder, what="base model"),
+        [f"Its training began from {folder.resolve().name}."],
+    )
 
 
 @dataclass(frozen=True)

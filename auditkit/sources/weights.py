@@ -75,7 +75,7 @@ def settings_of(path: Path) -> Mapping[str, object]:
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeError, ValueError) as error:
+    except (OSError, UnicodeError, ValueError, RecursionError) as error:
         reason = "is missing" if not path.exists() else f"cannot be read ({error})"
         raise UnreadableError(
             f"{path.name} of {path.parent.name} {reason}: expected what save_pretrained of "

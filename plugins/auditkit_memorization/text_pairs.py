@@ -74,7 +74,7 @@ def leaning_texts(
 def _changes(context: Context, place: int, queries: Pool, *, rise: float) -> Values:
     """How much each query's loss per token changes when one training text is unlearned."""
     train = context.subject.train
-    engine = context.engine.configured(measure="loss", train_measure="loss", rise=rise)
+    engine = context.engine.alone().configured(measure="loss", train_measure="loss", rise=rise)
     scores = engine.influence(train.subset([place]), queries)
     found: Values = scores.values[0].astype(np.float64) * float(scores.step[0]) * len(train)
     return found

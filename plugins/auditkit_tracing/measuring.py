@@ -28,8 +28,8 @@ Reading: TypeAlias = Literal["loss", "tokens", "both"]
 """The change of a training example's loss, the largest change of one of its tokens, or both."""
 
 CANDIDATES = 100
-"""Of how many documents at either end of the trained model's scores checkpoints are asked at least:
-twice what the findings keep by default, or a fiftieth of all."""
+"""Of how many texts at either end checkpoints are asked at least; of twice as many as findings
+keep, or of a fiftieth of all, where that is more."""
 
 TEXT_RISE = 3.0
 ELSE_RISE = 0.1
@@ -42,10 +42,13 @@ class Scorer:
     Attributes:
         engine: as set.
         reads: what it reads off a training example.
+        candidates: of how many texts, or windows of them, at either end of the trained model's
+            scores checkpoints are asked.
     """
 
     engine: Engine
     reads: Reading
+    candidates: int
 
     @property
     def by_token(self) -> bool:
@@ -143,7 +146,8 @@ def scorer(context: Context) -> Scorer:
     if said:
         context.note(said)
     own = own.configured(rise=rise, train_measure=train_measure)
-    return Scorer(_averaged(context, own) if settings.replays else own, reads)
+    candidates = max(CANDIDATES, 2 * settings.keep, len(context.subject.train) // 50)
+    return Scorer(_averaged(context, own) if settings.replays else own, reads, candidates)
 
 
 def _averaged(context: Context, engine: Engine) -> Engine:
@@ -206,7 +210,7 @@ def measured(
     """
     if scoring.by_token:
         found = scoring.engine.documents(
-            queries, pool, groups=groups, candidates=max(CANDIDATES, len(whole) // 50)
+            queries, pool, groups=groups, candidates=scoring.candidates
         )
         values, losses = (one.values.astype(np.float64) for one in (found.tokens, found.loss))
     else:

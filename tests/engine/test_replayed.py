@@ -57,6 +57,20 @@ def test_replays_share_the_weight_of_their_network(classifier: nn.Module, pool: 
     assert shares == pytest.approx({0: 3 / 8, 1: 1 / 8, 2: 3 / 8, 3: 1 / 8})
 
 
+def test_the_trained_model_can_be_asked_alone(classifier: nn.Module, pool: Pool) -> None:
+    other = {name: 0.5 * weight for name, weight in classifier.state_dict().items()}
+    queries = pool.subset([0, 1])
+    engine = engine_of(classifier, pool, checkpoints=[other], replays=1)
+    alone = engine_of(classifier, pool, replays=0).influence(queries).values
+    assert not np.allclose(engine.influence(queries).values, alone, rtol=0.1, atol=1e-6)
+    found = engine.alone()
+    assert np.allclose(found.influence(queries).values, alone, rtol=1e-4, atol=1e-7)
+    assert (found.replays, found.cost(1).finite) == (0, 1)
+    again = found.averaged(1).influence(queries).values  # another model in the checkpoint's place
+    expected = engine_of(classifier, pool, replays=1).influence(queries).values
+    assert np.allclose(again, expected, rtol=1e-3, atol=1e-6)
+
+
 def test_the_training_of_replays_is_counted(classifier: nn.Module, pool: Pool) -> None:
     state, half = classifier.state_dict(), pool.subset(range(len(pool) // 2))
     engine = engine_of(classifier, pool, checkpoints=[state], replays=2)

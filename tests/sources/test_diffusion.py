@@ -64,7 +64,7 @@ def write_images(root: Path, names: list[str], *, shape: tuple[int, ...] = (8, 8
 
 
 def options(model: Path | None, *generated: Path, **more: str | None) -> SourceOptions:
-    return SourceOptions(diffusion=True, checkpoint=model, generated=generated, **more)  # type: ignore[arg-type]
+    return SourceOptions(diffusion=True, model_folder=model, generated=generated, **more)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_checkpoints_are_weights_of_the_same_denoiser(grey: Path, tmp_path: Path
     with torch.no_grad():
         model.conv_in.bias.add_(1.0)
     model.save_pretrained(earlier)  # the U-Net alone, without a scheduler
-    asked = replace(options(grey, made), kept=(earlier,))
+    asked = replace(options(grey, made), checkpoints=(earlier,))
     subject = load(str(train), asked)
     own = subject.required_task().model.state_dict()
     [kept] = subject.checkpoints
@@ -88,7 +88,7 @@ def test_checkpoints_are_weights_of_the_same_denoiser(grey: Path, tmp_path: Path
     assert "Checkpoints of its training are asked as well: epoch-1." in subject.description
     other = save_pipeline(tmp_path / "other", channels=3)
     with pytest.raises(TaskError, match=r"The checkpoint in other has no weight 'conv_in\.weight'"):
-        load(str(train), replace(asked, kept=(other,)))
+        load(str(train), replace(asked, checkpoints=(other,)))
 
 
 def test_images_are_read_as_the_model_takes_them(grey: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from safetensors.torch import load_file, save_file
 
@@ -67,7 +68,7 @@ def table(folder: Path, texts: list[str | None]) -> Path:
 
 
 def options(model: Path, *, text: str | None = "text", label: str | None = None) -> SourceOptions:
-    return SourceOptions(checkpoint=model, text=text, label=label)
+    return SourceOptions(model_folder=model, text=text, label=label)
 
 
 def test_texts_become_documents_and_are_scored(model: Path, tmp_path: Path) -> None:
@@ -265,7 +266,7 @@ def pairs(folder: Path, rows: list[tuple[str | None, str | None]]) -> Path:
 def test_models_that_answer_are_given_texts_and_their_answers(tmp_path: Path) -> None:
     folder = save_answering(tmp_path / "t5")
     rows = [("the sea is", "blue"), ("the old sun is", "red and warm"), ("the sea", None)]
-    asked = SourceOptions(checkpoint=folder, text="given", label="answer")
+    asked = SourceOptions(model_folder=folder, text="given", label="answer")
     subject = load(str(pairs(tmp_path, [*rows, ("the sun is", "cold")])), asked)
     task, dataset = subject.required_task(), subject.train.dataset
     assert isinstance(task, LanguageModelTask)
@@ -295,7 +296,7 @@ def test_long_texts_and_answers_of_such_a_model_are_cut(tmp_path: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "n_positions": 4}))
     rows = [("the sea is old and cold", "blue"), ("the sun", "red")]
-    asked = SourceOptions(checkpoint=folder, text="given", label="answer")
+    asked = SourceOptions(model_folder=folder, text="given", label="answer")
     subject = load(str(pairs(tmp_path, list(rows))), asked)
     assert isinstance(subject.train.dataset, Answers)
     assert [len(own) for own in subject.train.dataset.inputs] == [4, 2]
@@ -333,7 +334,7 @@ def test_training_may_have_begun_from_a_base_model(model: Path, tmp_path: Path) 
     with pytest.raises(TaskError, match="has no weight 'transformer"):
         load(str(table(tmp_path, TEXTS)), replace(asked, base=other))
     with pytest.raises(SettingError, match="without --model"):
-        load(str(table(tmp_path, TEXTS)), replace(asked, checkpoint=None))
+        load(str(table(tmp_path, TEXTS)), replace(asked, model_folder=None))
 
 
 def test_checkpoints_are_weights_of_the_same_model(model: Path, tmp_path: Path) -> None:
@@ -344,7 +345,7 @@ def test_checkpoints_are_weights_of_the_same_model(model: Path, tmp_path: Path) 
     made.save_pretrained(first)
     for file in first.glob("tokenizer*"):
         file.unlink()  # as trainers leave them out
-    asked = replace(options(model), kept=(first,))
+    asked = replace(options(model), checkpoints=(first,))
     subject = load(str(table(tmp_path, TEXTS)), asked)
     own = subject.required_task().model.state_dict()
     [kept] = subject.checkpoints
@@ -355,14 +356,31 @@ def test_checkpoints_are_weights_of_the_same_model(model: Path, tmp_path: Path) 
     shared = {name for name in own if kept[name].data_ptr() == own[name].data_ptr()}
     assert shared == own.keys() - {moved}  # not held twice
     assert "Checkpoints of its training are asked as well: checkpoint-1." in subject.description
+
+    def refused(error: type[AuditkitError], sentence: str, *folders: Path) -> None:
+        with pytest.raises(error, match=sentence):
+            load(str(table(tmp_path, TEXTS)), replace(asked, checkpoints=folders))
+
     other = save(tmp_path / "other", tokens=20)
-    with pytest.raises(TaskError, match="The checkpoint in other has no weight 'transformer"):
-        load(str(table(tmp_path, TEXTS)), replace(asked, kept=(first, other)))
+    refused(TaskError, "The checkpoint in other has no weight 'transformer", first, other)
+    deeper = save(tmp_path / "deeper")
+    config = transformers.GPT2Config.from_pretrained(deeper)
+    config.n_layer = 3
+    transformers.GPT2LMHeadModel(config).save_pretrained(deeper)
+    refused(TaskError, "The checkpoint in deeper has a weight 'transformer.h.2", deeper)
+    refused(SettingError, "--checkpoint checkpoint-1 was given twice", first, first)
+    refused(SettingError, "--checkpoint gpt holds the same weights as --model", model)
+    weights = safetensors.torch.load_file(first / "model.safetensors")
+    partial = save(tmp_path / "partial")
+    safetensors.torch.save_file(
+        {name: own for name, own in weights.items() if name != moved},
+        partial / "model.safetensors", metadata={"format": "pt"},
+    )  # fmt: skip
+    refused(UnreadableError, "partial holds no weight", partial)
     unsafe = save(tmp_path / "unsafe", safe=False)
-    with pytest.raises(UnreadableError, match="a pickle that could run code"):
-        load(str(table(tmp_path, TEXTS)), replace(asked, kept=(unsafe,)))
+    refused(UnreadableError, "a pickle that could run code", unsafe)
     with pytest.raises(SettingError, match="--checkpoint was given, and no --model"):
-        load(str(table(tmp_path, TEXTS)), replace(asked, checkpoint=None))
+        load(str(table(tmp_path, TEXTS)), replace(asked, model_folder=None))
 
 
 def test_a_second_table_holds_the_queries(

@@ -26,7 +26,7 @@ from auditkit.sources import load
 def context_of(learnt: Path, **settings: int) -> Context:
     subject = load(
         str(learnt / "train"),
-        SourceOptions(diffusion=True, checkpoint=learnt / "model", generated=(learnt / "made",)),
+        SourceOptions(diffusion=True, model_folder=learnt / "model", generated=(learnt / "made",)),
     )
     engine = ForwardINF(subject.required_task(), train=subject.train)
     return AuditContext(

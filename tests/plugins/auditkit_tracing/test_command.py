@@ -112,15 +112,18 @@ def test_scores_are_averaged_over_kept_checkpoints(
         shutil.rmtree(tmp_path / "runs")
         return frame.filter(pl.col("role") == "proponent")
 
-    same, other = tmp_path / "same", tmp_path / "checkpoint-9"
-    for folder in (same, other):
-        shutil.copytree(facts.model, folder)
-    weights = load_file(other / "model.safetensors")
-    for name, value in weights.items():
-        if ".mlp." in name:
-            value.mul_(0.8)
-    save_file(weights, other / "model.safetensors", metadata={"format": "pt"})
-    alone, twice, both = found(), found("--checkpoint", same), found("--checkpoint", other)
+    def saved(name: str, factor: float) -> Path:
+        shutil.copytree(facts.model, tmp_path / name)
+        weights = load_file(tmp_path / name / "model.safetensors")
+        for key, value in weights.items():
+            if ".mlp." in key:
+                value.mul_(factor)
+        save_file(weights, tmp_path / name / "model.safetensors", metadata={"format": "pt"})
+        return tmp_path / name
+
+    alone = found()
+    twice = found("--checkpoint", saved("nearly-the-same", 1 + 1e-6))
+    both = found("--checkpoint", saved("checkpoint-9", 0.8))
     assert twice["example_id"].head(5).to_list() == alone["example_id"].head(5).to_list()
     assert np.allclose(twice["influence"].head(5), alone["influence"].head(5), rtol=1e-3)
     assert not np.allclose(both["influence"].head(5), alone["influence"].head(5), rtol=1e-2)

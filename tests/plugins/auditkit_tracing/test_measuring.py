@@ -77,7 +77,7 @@ APART = Examples(tuple("abcd"), np.arange(4), np.ones(4))
 
 
 def read(reads: Reading, whole: Examples = APART, **given: np.ndarray) -> Measured:
-    return measured(Scorer(Known(), reads), Pool.from_arrays(np.zeros(1)), whole, **given)  # type: ignore[arg-type]
+    return measured(Scorer(Known(), reads, 100), Pool.from_arrays(np.zeros(1)), whole, **given)  # type: ignore[arg-type]
 
 
 def test_each_way_of_reading_gives_its_score() -> None:
@@ -107,7 +107,7 @@ def test_a_proponent_has_a_reading_above_zero() -> None:
 
     pool = Pool.from_arrays(np.zeros(1))
     for reads in ("loss", "tokens", "both"):
-        found = measured(Scorer(Against(), reads), pool, APART)  # type: ignore[arg-type]
+        found = measured(Scorer(Against(), reads, 100), pool, APART)  # type: ignore[arg-type]
         assert not found.proponent.any()
         assert read(reads).proponent.any()
 
