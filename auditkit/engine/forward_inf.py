@@ -418,8 +418,9 @@ class ForwardINF:
     ) -> DocumentScores:
         """Influence of each document on each query, by its tokens and by its loss, in one pass.
 
-        With checkpoints, averaged are the changes at the same rise of the query, in the trained
-        model's units: by its step, not by each model's own, so that each has its say.
+        With checkpoints, what each says of the pool is brought to the root mean square of what the
+        trained model says, and averaged: a ranking, in which each has one voice, and in which
+        scores of a subset need not equal the same columns of the whole.
 
         Args:
             queries: what is explained.

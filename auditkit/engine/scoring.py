@@ -121,7 +121,7 @@ class Scoring:
             for where in self._blocks("finite", len(rows), pool):
                 block = list(rows[where])
                 values[where], steps[where] = self._by_token.scores(
-                    queries, block, pool, candidates=candidates
+                    queries, block, pool, sized=True, candidates=candidates
                 )
                 step.advance(len(block))
         return values, steps

@@ -1,10 +1,11 @@
 """Scores of documents: by their tokens and by their loss, under the model and its checkpoints.
 
 Each model unlearns a query by the same rise, and what its documents' measures change by then is
-averaged: so each model has its say. By influences, which are these changes divided by the model's
-own step, the least trained would have the most, since their steps are the shortest
-(docs/benchmarks.md, fact tracing). And since no document that the trained model leaves cold comes
-first by the mean, further models need only be asked about the documents that may.
+averaged, in units of the trained model's step: by each model's own, the least trained would count
+most, since their steps are the shortest. For rankings each model's changes are brought to the size
+of the trained model's besides: where the update breaks one of them, it has one voice among others
+and no more (docs/benchmarks.md, fact tracing). And since no document that the trained model leaves
+cold comes first by the mean, further models need only be asked about the documents that may.
 """
 
 from __future__ import annotations
@@ -48,7 +49,13 @@ class TokenScoring:
         self._bases: WeakKeyDictionary[Pool, dict[int, dict[int, Tensor]]] = WeakKeyDictionary()
 
     def scores(
-        self, queries: Pool, rows: list[Positions], pool: Pool, *, candidates: int | None = None
+        self,
+        queries: Pool,
+        rows: list[Positions],
+        pool: Pool,
+        *,
+        sized: bool = False,
+        candidates: int | None = None,
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Of each row, the largest change of a document's token and that of its mean loss.
 
@@ -56,6 +63,8 @@ class TokenScoring:
             queries: what is explained.
             rows: which queries are unlearned at once.
             pool: the documents.
+            sized: whether each model's changes, of tokens and of losses apart, are brought to the
+                root mean square of the trained model's on the documents it is asked about.
             candidates: of so many documents at either end of the trained model's scores, further
                 models are asked; the others keep what the trained model says. None for all.
 
@@ -75,6 +84,7 @@ class TokenScoring:
                 continue
             for row, where in enumerate(chosen):
                 own = self._both(one, pool, weights[row : row + 1], where)[0]
+                own = _sized(own, first[row, where]) if sized else own
                 sums[row, where] += one.weight * own
                 shares[row, where] += one.weight
         asked = shares[:, :, None] > 0  # where all weight is the checkpoints', the rest was not
@@ -151,3 +161,9 @@ def _places(values: npt.NDArray[np.float64]) -> Positions:
     found = np.empty(len(values), dtype=np.int64)
     found[np.argsort(values, kind="stable")] = np.arange(len(values))
     return found
+
+
+def _sized(own: Tensor, like: Tensor) -> Tensor:
+    """Changes brought to the root mean square of others, [document, k], each of k apart."""
+    size, wanted = (part.square().mean(dim=0).sqrt() for part in (own, like))
+    return own * torch.where(size > 0, wanted / size, torch.ones_like(size))
