@@ -110,7 +110,7 @@ def test_the_engine_and_truth_know_no_frames_and_no_command_line(path: Path) -> 
 
 
 def test_what_must_be_quick_to_import_brings_no_torch() -> None:
-    quick = ["auditkit", *(f"auditkit.{name}" for name in QUICK)]
+    quick = ["auditkit", "auditkit.sources", *(f"auditkit.{name}" for name in QUICK)]
     for package in ("cli", "testing"):
         found = pkgutil.iter_modules([str(CORE / package)])
         quick += [f"auditkit.{package}.{module.name}" for module in found]

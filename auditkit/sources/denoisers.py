@@ -20,10 +20,9 @@ from auditkit.errors import SubjectReferenceError, TaskError, UnreadableError, U
 from auditkit.sources.exact import Form
 from auditkit.sources.prompts import embedding
 from auditkit.sources.weights import (
-    UNSOUND,
-    broken,
     check_safetensors,
     check_undamaged,
+    loading_part,
     settings_of,
     sound,
 )
@@ -158,13 +157,10 @@ def _schedule(folder: Path, library: ModuleType) -> Schedule:
     kind: object = getattr(library, name, None)
     if not (isinstance(kind, type) and issubclass(kind, library.SchedulerMixin)):
         raise UnreadableError(f"The scheduler of {folder.name} is a {name}, which is not known.")
-    with _quiet(library):
-        try:
-            scheduler = kind.from_pretrained(  # type: ignore[attr-defined]  # as all schedulers
-                place, local_files_only=True
-            )
-        except UNSOUND as error:
-            raise broken(place, folder, error) from error
+    with _quiet(library), loading_part(place, folder):
+        scheduler = kind.from_pretrained(  # type: ignore[attr-defined]  # as all schedulers
+            place, local_files_only=True
+        )
     return Schedule.of(scheduler)
 
 
@@ -172,14 +168,11 @@ def _weights(library: ModuleType, kind: str, place: Path, *, whole: Path) -> nn.
     """A part of a pipeline, whole, from safetensors alone."""
     check_safetensors(place, whole=whole)
     check_undamaged(place, whole=whole)
-    with _quiet(library):
-        try:
-            model, about = getattr(library, kind).from_pretrained(
-                place, use_safetensors=True, local_files_only=True, low_cpu_mem_usage=False,
-                output_loading_info=True,
-            )  # fmt: skip
-        except UNSOUND as error:
-            raise broken(place, whole, error) from error
+    with _quiet(library), loading_part(place, whole):
+        model, about = getattr(library, kind).from_pretrained(
+            place, use_safetensors=True, local_files_only=True, low_cpu_mem_usage=False,
+            output_loading_info=True,
+        )  # fmt: skip
     return sound(model, about["missing_keys"], place, whole=whole)
 
 

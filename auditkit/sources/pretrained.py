@@ -15,7 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 from auditkit.errors import LabelError, SubjectReferenceError, UnreadableError, UsageError
-from auditkit.sources.weights import UNSOUND, check_finite, check_safetensors, check_undamaged
+from auditkit.sources.weights import (
+    check_finite,
+    check_safetensors,
+    check_undamaged,
+    loading,
+)
 from auditkit.tasks.language_model import Form
 
 if TYPE_CHECKING:
@@ -83,8 +88,8 @@ def load_model(folder: Path) -> Loaded:
             folder, local_files_only=True, trust_remote_code=False
         )
         model, form, fresh = _model(folder)
-    if form == "causal":
-        _check_causal(model, folder)
+        if form == "causal":
+            _check_causal(model, folder)
     known = int(model.get_input_embeddings().weight.shape[0])  # type: ignore[operator]
     if len(tokenizer) > known:
         raise LabelError(
@@ -136,15 +141,9 @@ def _loading(folder: Path, what: str) -> Iterator[None]:
         raise UsageError(
             "Language models need the extra `text`: pip install 'auditkit-influence[text]'."
         ) from error
-    try:
-        with without_bars():
-            yield
-    except UNSOUND as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise UnreadableError(
-            f"The language model in {folder.name} cannot be loaded: {reason}; expected what "
-            f"save_pretrained writes, {what}."
-        ) from error
+    named, expected = f"The language model in {folder.name}", f"what save_pretrained writes, {what}"
+    with without_bars(), loading(named, folder, expected=expected):
+        yield
 
 
 def _is_adapter(folder: Path) -> bool:

@@ -12,10 +12,9 @@ from torch import Tensor, nn
 from auditkit.errors import TaskError, UsageError
 from auditkit.sources.pretrained import without_bars
 from auditkit.sources.weights import (
-    UNSOUND,
-    broken,
     check_safetensors,
     check_undamaged,
+    loading_part,
     settings_of,
     sound,
 )
@@ -77,19 +76,14 @@ def embedding(
         )
     check_safetensors(place, whole=folder)
     check_undamaged(place, whole=folder)
-    try:
+    with loading_part(folder / "tokenizer", folder):
         tokenizer = transformers.AutoTokenizer.from_pretrained(
             folder / "tokenizer", local_files_only=True, trust_remote_code=False
         )
-    except UNSOUND as error:
-        raise broken(folder / "tokenizer", folder, error) from error
-    try:
-        with without_bars():
-            encoder, about = getattr(transformers, kind).from_pretrained(
-                place, local_files_only=True, use_safetensors=True, output_loading_info=True
-            )
-    except UNSOUND as error:
-        raise broken(place, folder, error) from error
+    with without_bars(), loading_part(place, folder):
+        encoder, about = getattr(transformers, kind).from_pretrained(
+            place, local_files_only=True, use_safetensors=True, output_loading_info=True
+        )
     encoder = sound(encoder, about["missing_keys"], place, whole=folder).to(device)
     length = _prompt_length(tokenizer, encoder, takes, folder)
 

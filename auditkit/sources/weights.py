@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError, safe_open
 
-from auditkit.errors import UnreadableError
+from auditkit.errors import AuditkitError, UnreadableError
 
 if TYPE_CHECKING:
     from torch import nn
 
 PICKLES = (".pkl", ".pickle", ".joblib", ".dill", ".pt", ".pth", ".bin", ".ckpt")
 """Extensions of files that are pickles or may hold one: loading them could run code."""
-
-
-UNSOUND = (
-    OSError, ValueError, TypeError, RuntimeError, ArithmeticError, LookupError, AttributeError,
-    ImportError, MemoryError, SafetensorError,
-)  # fmt: skip
-"""What the libraries raise on folders that do not hold what they say."""
 
 
 def check_safetensors(folder: Path, *, whole: Path | None = None) -> None:
@@ -121,14 +115,33 @@ def check_finite(model: nn.Module, place: str) -> None:
             )
 
 
-def broken(place: Path, whole: Path, error: Exception) -> UnreadableError:
-    """What to raise where a library could not load a part of a pipeline, with its reason."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    reason = " ".join(line.strip() for line in lines[: 2 if lines[0].endswith(":") else 1])
-    reason = reason.rstrip(".: ").replace(str(place), place.name)
-    return UnreadableError(
-        f"The {place.name} of {whole.name} cannot be loaded: {reason}; expected what "
-        "save_pretrained writes."
+@contextmanager
+def loading(what: str, place: Path, *, expected: str) -> Iterator[None]:
+    """Within, whatever a library raises of a folder's files is said in a sentence.
+
+    Args:
+        what: is loaded.
+        place: its folder, of which messages have the name alone.
+        expected: what should be there.
+
+    Raises:
+        UnreadableError: it cannot be loaded.
+    """
+    try:
+        yield
+    except AuditkitError:
+        raise
+    except Exception as error:  # what files hold can make libraries raise anything
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        reason = " ".join(line.strip() for line in lines[: 2 if lines[0].endswith(":") else 1])
+        reason = reason.rstrip(".: ").replace(str(place), place.name)
+        raise UnreadableError(f"{what} cannot be loaded: {reason}; expected {expected}.") from error
+
+
+def loading_part(place: Path, whole: Path) -> AbstractContextManager[None]:
+    """Within, a part of a pipeline is loaded; as `loading`."""
+    return loading(
+        f"The {place.name} of {whole.name}", place, expected="what save_pretrained writes"
     )
 
 

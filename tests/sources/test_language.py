@@ -144,7 +144,13 @@ def damage(folder: Path, how: str) -> None:
     """Make a folder one that must not be believed."""
     file, name = folder / "model.safetensors", "transformer.h.1.mlp.c_fc.weight"
     weights = load_file(file)
-    if how == "cut":
+    settings = folder / "config.json"
+    odd = {"layers": {"n_layer": "x"}, "heads": {"n_head": -1}}
+    if how in odd:
+        settings.write_text(json.dumps(json.loads(settings.read_text()) | odd[how]))
+    elif how == "deep":
+        settings.write_text("[" * 100_000)
+    elif how == "cut":
         file.write_bytes(file.read_bytes()[:-40])
     elif how == "wordless":
         for path in folder.glob("tokenizer*"):
@@ -175,6 +181,9 @@ def damage(folder: Path, how: str) -> None:
         ("small", "text", LabelError, "knows 11 tokens and the model 5"),
         ("broken", "text", UnreadableError, "cannot be loaded"),
         ("cut", "text", UnreadableError, r"model\.safetensors in cut is damaged"),
+        ("layers", "text", UnreadableError, r"cannot be loaded: .* 'n_layer' expected int"),
+        ("heads", "text", UnreadableError, r"cannot be loaded: .* shape"),
+        ("deep", "text", UnreadableError, r"cannot be loaded: maximum recursion depth"),
         ("wordless", "text", UnreadableError, "holds no tokenizer"),
         ("partial", "text", UnreadableError, r"holds no weight 'transformer.h.1.mlp.c_fc.weight'"),
         ("shaped", "text", UnreadableError, r"has shape \[8, 7\], and its config.json says"),
