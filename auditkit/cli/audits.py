@@ -14,10 +14,11 @@ import click
 from auditkit.audit import AuditClass
 from auditkit.cli.options import (
     FILE,
-    FOLDER,
     RunOptions,
+    checkpoint_option,
     diffusion_options,
     given_settings,
+    language_options,
     run_options,
     setting_options,
     subject_options,
@@ -64,35 +65,11 @@ def audit_command(audit: AuditClass) -> click.Command:
             )
         )
     if needs.language:
-        parameters.append(
-            click.Option(
-                ["--model"],
-                type=FOLDER,
-                metavar="DIR",
-                help="The local folder of the language model that was trained on SUBJECT's texts.",
-            )
-        )
-        parameters.append(
-            click.Option(
-                ["--base"],
-                type=FOLDER,
-                metavar="DIR",
-                help="The local folder of the model that its training began from, if not anew.",
-            )
-        )
-    if needs.language or needs.diffusion:
-        parameters.append(
-            click.Option(
-                ["--checkpoint"],
-                type=FOLDER,
-                metavar="DIR",
-                multiple=True,
-                help="A local folder of the same model at another time of its training, over which "
-                "scores are averaged as well; may be given several times.",
-            )
-        )
+        parameters += language_options()
     if needs.diffusion:
         parameters += diffusion_options()
+    if needs.language or needs.diffusion:
+        parameters.append(checkpoint_option())
     parameters += [*subject_options(), *run_options(audit.fail_on), *voice_parameters()]
 
     @click.pass_context

@@ -112,6 +112,29 @@ def subject_options() -> list[click.Parameter]:
     ]  # fmt: skip
 
 
+def language_options() -> list[click.Parameter]:
+    """How a language model is read from files."""
+    return [
+        click.Option(
+            ["--model"], type=FOLDER, metavar="DIR",
+            help="The local folder of the language model that was trained on SUBJECT's texts.",
+        ),
+        click.Option(
+            ["--base"], type=FOLDER, metavar="DIR",
+            help="The local folder of the model that its training began from, if not anew.",
+        ),
+    ]  # fmt: skip
+
+
+def checkpoint_option() -> click.Parameter:
+    """Further weights of a model that is read from files."""
+    return click.Option(
+        ["--checkpoint"], type=FOLDER, metavar="DIR", multiple=True,
+        help="A local folder of the same model at another time of its training, over which scores "
+        "are averaged as well; may be given several times.",
+    )  # fmt: skip
+
+
 def diffusion_options() -> list[click.Parameter]:
     """How a diffusion model, and what it made, are read from files."""
     return [

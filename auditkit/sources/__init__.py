@@ -77,15 +77,7 @@ def load(reference: str, options: SourceOptions, *, progress: Progress = SILENT)
         DataError: the data cannot be read or audited; the message says which part.
     """
     if is_object_reference(reference):
-        for name, part in _IN_CODE.items():
-            _refuse(
-                options,
-                (name,),
-                reason="the subject is a Python object, which says that itself: leave it out, and "
-                f"set `Subject({part}=...)` in {reference}",
-            )
-        found = load_object(reference)
-        return found if options.model else replace(found, task=None)
+        return _object(reference, options)
     if options.trusted is not None and options.evaluation is not None:
         raise SettingError(
             f"Both a trusted set ({options.trusted}) and an evaluation set ({options.evaluation}) "
@@ -104,21 +96,21 @@ def load(reference: str, options: SourceOptions, *, progress: Progress = SILENT)
             reason="--no-model too: leave one of them out",
         )
         return load_plain(path, options, progress=progress)
-    if options.diffusion or options.model_folder is not None:
-        return (
-            _diffusion(path, options, progress) if options.diffusion else _language(path, options)
-        )
-    if options.base is not None:
-        raise SettingError(
-            f"--base {options.base} was given without --model: it says what the training of a "
-            "language model began from; give --model DIR too, or leave it out."
-        )
+    if options.diffusion:
+        return _diffusion(path, options, progress)
+    if options.model_folder is not None:
+        return _language(path, options)
     _refuse(
         options,
-        ("checkpoints",),
+        ("base", "checkpoints"),
         reason="no --model: it is the same model at another time of its training, so give the "
         "trained one with --model DIR too, or leave it out",
     )
+    return _fitted(path, options, progress)
+
+
+def _fitted(path: Path, options: SourceOptions, progress: Progress) -> Subject:
+    """Data without a model, and a small one that is trained on it."""
     if options.embeddings:
         from auditkit.sources.embeddings import load_embeddings  # noqa: PLC0415 - imports torch
 
@@ -134,6 +126,19 @@ def load(reference: str, options: SourceOptions, *, progress: Progress = SILENT)
 
         return load_table(path, options, progress=progress)
     raise _unknown_file(path)
+
+
+def _object(reference: str, options: SourceOptions) -> Subject:
+    """The subject at a place in Python, which says all itself."""
+    for name, part in _IN_CODE.items():
+        _refuse(
+            options,
+            (name,),
+            reason="the subject is a Python object, which says that itself: leave it out, and set "
+            f"`Subject({part}=...)` in {reference}",
+        )
+    found = load_object(reference)
+    return found if options.model else replace(found, task=None)
 
 
 def _language(path: Path, options: SourceOptions) -> Subject:

@@ -19,7 +19,9 @@ from auditkit.sources.weights import (
     check_finite,
     check_safetensors,
     check_undamaged,
+    check_whole,
     loading,
+    names_of,
 )
 from auditkit.tasks.language_model import Form
 
@@ -199,8 +201,12 @@ def _whole(folder: Path) -> tuple[nn.Module, Form, Callable[[], nn.Module]]:
         ignore_mismatched_sizes=True,  # said below, in a sentence
         output_loading_info=True,
     )
-    _check_complete(
-        found["missing_keys"], found["mismatched_keys"], folder=folder, kind=type(model).__name__
+    _check_shapes(found["mismatched_keys"], folder)
+    check_whole(
+        found["missing_keys"],
+        folder.name,
+        advice=f"give the folder of a causal or sequence-to-sequence language model (here a "
+        f"{type(model).__name__}) with all its weights",
     )
     model.config.use_cache = False
 
@@ -212,28 +218,18 @@ def _whole(folder: Path) -> tuple[nn.Module, Form, Callable[[], nn.Module]]:
     return _in_single(model), "seq2seq" if answers else "causal", fresh
 
 
-def _check_complete(
-    missing: Iterable[str],
-    mismatched: Iterable[tuple[str, Sequence[int], Sequence[int]]],
-    *,
-    folder: Path,
-    kind: str,
+def _check_shapes(
+    mismatched: Iterable[tuple[str, Sequence[int], Sequence[int]]], folder: Path
 ) -> None:
-    """Refuse weights of which some would be random numbers.
+    """Refuse weights of another shape, in whose place there would be random numbers.
 
     Raises:
-        UnreadableError: a weight is missing, or of another shape.
+        UnreadableError: a weight of another shape.
     """
     for name, here, there in mismatched:
         raise UnreadableError(
             f"The weight {name!r} in {folder.name} has shape {list(here)}, and its config.json "
             f"says {list(there)}: they do not belong together; save the model again."
-        )
-    for name in sorted(missing):
-        raise UnreadableError(
-            f"{folder.name} holds no weight {name!r}, which a {kind} has: the file is not whole, "
-            "or the model is none that writes texts; give the folder of a causal or "
-            "sequence-to-sequence language model with all its weights."
         )
 
 
@@ -282,7 +278,8 @@ def _adapted(folder: Path) -> tuple[nn.Module, Form, Callable[[], nn.Module]]:
         adapter = peft.PeftModel.from_pretrained(
             model, folder, is_trainable=True, local_files_only=True, use_safetensors=True
         )
-    _check_adapter(peft.get_peft_model_state_dict(adapter), folder)
+    missing = peft.get_peft_model_state_dict(adapter).keys() - names_of(folder)
+    check_whole(missing, folder.name, advice="save the adapter again")
     settings.inference_mode = False
 
     def fresh() -> nn.Module:
@@ -290,26 +287,6 @@ def _adapted(folder: Path) -> tuple[nn.Module, Form, Callable[[], nn.Module]]:
             return cast("nn.Module", peft.get_peft_model(_whole(base)[0], settings))
 
     return adapter, form, fresh
-
-
-def _check_adapter(own: Iterable[str], folder: Path) -> None:
-    """Refuse an adapter of which some weights would be as new.
-
-    Raises:
-        UnreadableError: a weight is missing.
-    """
-    import safetensors  # noqa: PLC0415 - comes with peft
-
-    held: set[str] = set()
-    for path in folder.glob("*.safetensors"):
-        with safetensors.safe_open(path, "pt") as file:
-            held.update(file.keys())
-    missing = sorted(set(own) - held)
-    if missing:
-        raise UnreadableError(
-            f"{folder.name} holds no weight {missing[0]!r} of its adapter: the file is not whole, "
-            "or another adapter's; save the adapter again."
-        )
 
 
 def _context(model: nn.Module) -> int:

@@ -86,14 +86,38 @@ def sound(model: nn.Module, missing: Iterable[str], place: Path, *, whole: Path)
     Raises:
         UnreadableError: they were not.
     """
+    named = f"{place.name} of {whole.name}"
+    check_whole(missing, named, advice="save the model anew")
+    check_finite(model, named)
+    return model.eval()
+
+
+def check_whole(missing: Iterable[str], place: str, *, advice: str) -> None:
+    """Refuse weights of which some would be random numbers.
+
+    Args:
+        missing: names of the weights that are not there.
+        place: where the others come from, for the message.
+        advice: what to do.
+
+    Raises:
+        UnreadableError: some are missing; the message names the first.
+    """
     names = sorted(missing)
     if names:
+        are = "one is missing," if len(names) == 1 else f"{len(names):,} are missing, first"
         raise UnreadableError(
-            f"The weights in {place.name} of {whole.name} are not whole: {len(names)} are missing, "
-            f"{names[0]} the first; save the model anew."
+            f"The weights in {place} are not whole: {are} {names[0]!r}; {advice}."
         )
-    check_finite(model, f"{place.name} of {whole.name}")
-    return model.eval()
+
+
+def names_of(folder: Path) -> set[str]:
+    """The names of the weights in a folder's files of safetensors."""
+    found: set[str] = set()
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, "pt") as file:
+            found.update(file.keys())
+    return found
 
 
 def check_finite(model: nn.Module, place: str) -> None:

@@ -283,7 +283,7 @@ def _other_kind(folder: Path) -> None:
             UnreadableError, "unet of spoilt holds no weights as safetensors .found none",
         ),
         (_pickled, UnreadableError, "diffusion_pytorch_model.bin, a pickle that could run code"),
-        (_incomplete, UnreadableError, "not whole: 1 are missing, conv_in.weight"),
+        (_incomplete, UnreadableError, "not whole: one is missing, 'conv_in.weight'"),
         (
             lambda folder: (folder / "unet/diffusion_pytorch_model.safetensors").write_text("no"),
             UnreadableError, r"safetensors in unet of spoilt is damaged .2 bytes",

@@ -341,7 +341,7 @@ def test_training_examples_are_asked_about_by_their_ids(call: Call, tmp_path: Pa
         (("--prompt", "ada was"), 2, "the subject is a classifier"),
         (("--by", "wards"), 2, "did you mean 'ward'?"),
         (("--measure", "tokens"), 2, "which reads the tokens of texts"),
-        (("--base", "."), 2, "without --model"),
+        (("--base", "."), 2, "--base was given, and no --model"),
         (("--checkpoint", "."), 2, "--checkpoint was given, and no --model"),
     ],
 )
